@@ -1,0 +1,98 @@
+"""Errors a user can act on: what is wrong, where, what to try, and the exit code that goes with it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class RocmBuildError(Exception):
+    """Report a failure that is not a bug; printed once, by the command line, without a traceback.
+
+    ``where`` is ``file:line:column`` or a step's name, ``hint`` says what to try, ``log`` is the
+    path of a log file, ``rerun`` the command that repeats just the failed part.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        log: str | None = None,
+        rerun: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+        self.log = log
+        self.rerun = rerun
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+class UsageError(RocmBuildError):
+    """Report a mistake in what the user asked for or wrote (exit 2)."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding in a document: where it is, what is wrong, what to do."""
+
+    where: str
+    message: str
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}"
+        return f"{text}\n    try: {self.hint}" if self.hint else text
+
+
+class DocumentError(UsageError):
+    """Report every problem of one document at once."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class FetchError(RocmBuildError):
+    """Report a source that could not be fetched or is not what was pinned."""
+
+
+class EditError(RocmBuildError):
+    """Report an edit or a patch that does not fit the source it was written for."""
+
+
+class RootError(RocmBuildError):
+    """Report a build root that could not be made."""
+
+
+class StepError(RocmBuildError):
+    """Report a build step that failed."""
+
+
+class PackageError(RocmBuildError):
+    """Report a stage tree that cannot be turned into packages."""
+
+
+class VerifyError(RocmBuildError):
+    """Report packages that were built but do not pass verification."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint that names the known names closest to ``name``, or lists them all if few."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(close) + "?"
+    if names and len(names) <= 20:
+        return "known: " + ", ".join(names)
+    return "nothing is named like it"

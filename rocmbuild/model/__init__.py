@@ -1,0 +1,1 @@
+"""Facts as data: manifests, recipes, targets, distributions, GPUs. Pure: reads files, runs nothing."""

@@ -1,0 +1,401 @@
+"""How a component is built, packaged and checked: ``recipes/<component>/recipe.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rocmbuild.errors import DocumentError, Problem
+from rocmbuild.model.condition import Facts, holds
+from rocmbuild.model.document import Document, load
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a component needs: ``tools`` run on the build machine, ``libs`` are linked on the host machine.
+
+    ``sources`` are components whose source tree is read, ``run`` are needed only once installed,
+    ``system`` are distribution packages of the build root, ``python`` PyPI requirements of it.
+    """
+
+    tools: tuple[str, ...] = ()
+    libs: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    run: tuple[str, ...] = ()
+    system: tuple[str, ...] = ()
+    python: tuple[str, ...] = ()
+
+    def __add__(self, other: Needs) -> Needs:
+        names = self.__dataclass_fields__
+        return Needs(**{name: _union(getattr(self, name), getattr(other, name)) for name in names})
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A declarative change to one file: find and replace ``count`` times, or ``write`` it anew.
+
+    ``find`` and ``present`` are regular expressions in multi-line mode.
+    """
+
+    file: str
+    why: str
+    find: str = ""
+    replace: str = ""
+    count: int = 1
+    present: str | None = None
+    write: str | None = None
+    where: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A unified diff (``-p1``) under the recipe's directory."""
+
+    path: Path
+    why: str
+    where: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Addition:
+    """A file with ``text`` or a symbolic ``link`` that is put into the stage tree."""
+
+    path: str
+    why: str
+    text: str | None = None
+    link: str | None = None
+
+
+@dataclass(frozen=True)
+class Discard:
+    """Files of the stage tree that belong to no package, and why."""
+
+    files: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True)
+class PackageRule:
+    """A Debian package: which files of the stage tree it owns and its relations.
+
+    ``files`` are patterns relative to the prefix, absolute ones to the root; ``**`` crosses directories.
+    """
+
+    name: str
+    summary: str
+    description: str = ""
+    section: str = "devel"
+    architecture: str = "any"
+    files: tuple[str, ...] = ()
+    depends: tuple[str, ...] = ()
+    recommends: tuple[str, ...] = ()
+    suggests: tuple[str, ...] = ()
+    provides: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    breaks: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+    scripts: tuple[tuple[str, Path], ...] = ()
+    where: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class CheckStep:
+    """A command of a check: its argv, the exit status and the output (a regular expression) it must have."""
+
+    run: tuple[str, ...]
+    exit: int = 0
+    expect: str | None = None
+    each_gpu: bool = False
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """A proof that installed packages work: files to copy, commands to run, a fat binary to inspect."""
+
+    name: str
+    summary: str
+    packages: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    steps: tuple[CheckStep, ...] = ()
+    fatbin: str | None = None
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """A QA rule that does not apply to some files, and why."""
+
+    rule: str
+    files: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True)
+class Provided:
+    """How a distribution provides the component: version, home, build packages, run-time packages, adapter links."""
+
+    version: str
+    home: str
+    system: tuple[str, ...]
+    runtime: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """The conditional part of a recipe."""
+
+    needs: Needs = Needs()
+    subdir: str | None = None
+    targets: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    edits: tuple[tuple[Mapping[str, Any] | None, Edit], ...] = ()
+    patches: tuple[tuple[Mapping[str, Any] | None, Patch], ...] = ()
+    additions: tuple[Addition, ...] = ()
+    discards: tuple[Discard, ...] = ()
+    packages: tuple[PackageRule, ...] = ()
+    checks: tuple[Check, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe for one set of facts: no condition is left in it."""
+
+    name: str
+    summary: str
+    description: str
+    homepage: str
+    spdx: str
+    license_files: tuple[str, ...]
+    builds: bool
+    writable_source: bool
+    memory: int
+    cost: float
+    home: str
+    needs: Needs
+    subdir: str
+    targets: tuple[str, ...]
+    variables: Mapping[str, str]
+    environment: Mapping[str, str]
+    edits: tuple[Edit, ...]
+    patches: tuple[Patch, ...]
+    additions: tuple[Addition, ...]
+    discards: tuple[Discard, ...]
+    packages: tuple[PackageRule, ...]
+    checks: tuple[Check, ...]
+    waivers: tuple[Waiver, ...]
+    where: str
+    directory: Path
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe as written: the part that always holds and the variants with their conditions.
+
+    ``memory`` is the peak of one build in bytes, ``cost`` its CPU seconds.
+    """
+
+    name: str
+    document: Document
+    directory: Path
+    base: Part
+    variants: tuple[tuple[Mapping[str, Any], Part], ...]
+    provided: Mapping[str, Provided]
+    cmake_packages: tuple[str, ...]
+
+    def resolve(self, facts: Facts) -> Resolved:
+        """Return the recipe with every condition decided."""
+        part = self.base
+        for when, variant in self.variants:
+            if holds(when, facts):
+                part = _merge(part, variant)
+        data = self.document.data
+        license_ = data.get("license", {})
+        return Resolved(
+            name=self.name,
+            summary=data["summary"],
+            description=data.get("description", ""),
+            homepage=data.get("homepage", ""),
+            spdx=license_.get("spdx", ""),
+            license_files=tuple(license_.get("files", ())),
+            builds=data.get("build", "cmake") == "cmake" and not facts.system,
+            writable_source=data.get("writable_source", False),
+            memory=parse_size(data.get("memory", "1G")),
+            cost=float(data.get("cost", 60)),
+            home=data.get("home", "{prefix}"),
+            needs=part.needs,
+            subdir=part.subdir or ".",
+            targets=part.targets,
+            variables=dict(part.variables),
+            environment=dict(part.environment),
+            edits=tuple(edit for when, edit in part.edits if holds(when, facts)),
+            patches=tuple(patch for when, patch in part.patches if holds(when, facts)),
+            additions=part.additions,
+            discards=part.discards,
+            packages=part.packages,
+            checks=part.checks,
+            waivers=part.waivers,
+            where=self.document.where(),
+            directory=self.directory,
+        )
+
+
+def load_recipe(directory: Path) -> Recipe:
+    """Read ``directory/recipe.yaml``; raises DocumentError with all its problems."""
+    document = load(directory / "recipe.yaml", "recipe")
+    data = document.data
+    problems: list[Problem] = []
+    if data["component"] != directory.name:
+        problems.append(
+            document.problem(("component",), f"{data['component']} is not the name of its directory, {directory.name}")
+        )
+    parts = [((), data), *((("variants", i), v) for i, v in enumerate(data.get("variants", ())))]
+    for path, part in parts:
+        problems += _part_problems(document, directory, path, part)
+    if problems:
+        raise DocumentError(problems)
+    base, *variants = (_part(document, directory, path, part) for path, part in parts)
+    return Recipe(
+        name=data["component"],
+        document=document,
+        directory=directory,
+        base=base,
+        variants=tuple((raw["when"], part) for raw, part in zip(data.get("variants", ()), variants, strict=True)),
+        provided={name: _provided(value) for name, value in data.get("provided", {}).items()},
+        cmake_packages=tuple(data.get("exports", {}).get("cmake", ())),
+    )
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as ``512M`` or ``2G``; raises ValueError."""
+    number, unit = text[:-1], text[-1:].upper()
+    if not number.isdigit() or unit not in ("K", "M", "G", "T"):
+        raise ValueError(f"{text!r} is not a size such as 512M or 2G")
+    return int(number) << {"K": 10, "M": 20, "G": 30, "T": 40}[unit]
+
+
+def cmake_value(value: str | int | bool) -> str:
+    """Return a YAML value as CMake writes it: true is ``ON``."""
+    return ("ON" if value else "OFF") if isinstance(value, bool) else str(value)
+
+
+def _part_problems(
+    document: Document, directory: Path, path: tuple[str | int, ...], part: Mapping[str, Any]
+) -> list[Problem]:
+    problems = []
+    for index, edit in enumerate(part.get("edits", ())):
+        at = (*path, "edits", index)
+        if ("write" in edit) == ("find" in edit):
+            problems.append(document.problem(at, "an edit has either find (with replace) or write"))
+        elif "find" in edit and "replace" not in edit:
+            problems.append(document.problem(at, "the key replace is missing"))
+    files = [((*path, "patches", i, "file"), p["file"]) for i, p in enumerate(part.get("patches", ()))]
+    for index, check in enumerate(part.get("checks", ())):
+        files += [((*path, "checks", index, "files", i), f) for i, f in enumerate(check.get("files", ()))]
+    for index, package in enumerate(part.get("packages", ())):
+        files += [((*path, "packages", index, "scripts", k), f) for k, f in package.get("scripts", {}).items()]
+    for at, name in files:
+        if not (directory / name).is_file():
+            problems.append(document.problem(at, f"there is no file {directory / name}"))
+    for index, addition in enumerate(part.get("add", ())):
+        if ("text" in addition) == ("link" in addition):
+            problems.append(document.problem((*path, "add", index), "give either text or link"))
+    return problems
+
+
+def _part(document: Document, directory: Path, path: tuple[str | int, ...], data: Mapping[str, Any]) -> Part:
+    cmake = data.get("cmake", {})
+    return Part(
+        needs=Needs(**{key: tuple(value) for key, value in data.get("needs", {}).items()}),
+        subdir=cmake.get("subdir"),
+        targets=tuple(cmake.get("targets", ())),
+        variables=tuple((k, cmake_value(v)) for k, v in cmake.get("variables", {}).items()),
+        environment=tuple(data.get("environment", {}).items()),
+        edits=tuple(
+            (
+                raw.get("when"),
+                Edit(
+                    **{key: value for key, value in raw.items() if key != "when"},
+                    where=document.where(*path, "edits", index),
+                ),
+            )
+            for index, raw in enumerate(data.get("edits", ()))
+        ),
+        patches=tuple(
+            (
+                raw.get("when"),
+                Patch(directory / raw["file"], raw["why"], where=document.where(*path, "patches", index)),
+            )
+            for index, raw in enumerate(data.get("patches", ()))
+        ),
+        additions=tuple(Addition(**raw) for raw in data.get("add", ())),
+        discards=tuple(Discard(tuple(raw["files"]), raw["why"]) for raw in data.get("discard", ())),
+        packages=tuple(
+            _package(raw, directory, document.where(*path, "packages", index))
+            for index, raw in enumerate(data.get("packages", ()))
+        ),
+        checks=tuple(_check(raw, directory) for raw in data.get("checks", ())),
+        waivers=tuple(Waiver(raw["rule"], tuple(raw["files"]), raw["why"]) for raw in data.get("waivers", ())),
+    )
+
+
+def _package(raw: Mapping[str, Any], directory: Path, where: str) -> PackageRule:
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    scripts = tuple((kind, directory / name) for kind, name in raw.get("scripts", {}).items())
+    return PackageRule(**{**plain, "scripts": scripts}, where=where)
+
+
+def _check(raw: Mapping[str, Any], directory: Path) -> Check:
+    return Check(
+        name=raw["name"],
+        summary=raw["summary"],
+        packages=tuple(raw.get("packages", ())),
+        files=tuple(directory / name for name in raw.get("files", ())),
+        steps=tuple(
+            CheckStep(
+                run=tuple(step["run"]),
+                exit=step.get("exit", 0),
+                expect=step.get("expect"),
+                each_gpu=step.get("each") == "gpu",
+                environment=tuple(step.get("environment", {}).items()),
+            )
+            for step in raw.get("steps", ())
+        ),
+        fatbin=raw.get("fatbin"),
+    )
+
+
+def _provided(raw: Mapping[str, Any]) -> Provided:
+    return Provided(
+        version=raw["version"],
+        home=raw["home"],
+        system=tuple(raw["system"]),
+        runtime=tuple(raw.get("runtime", ())),
+        links=tuple(raw.get("links", {}).items()),
+    )
+
+
+def _merge(base: Part, extra: Part) -> Part:
+    return replace(
+        base,
+        needs=base.needs + extra.needs,
+        subdir=extra.subdir or base.subdir,
+        targets=base.targets + extra.targets,
+        variables=tuple({**dict(base.variables), **dict(extra.variables)}.items()),
+        environment=tuple({**dict(base.environment), **dict(extra.environment)}.items()),
+        edits=base.edits + extra.edits,
+        patches=base.patches + extra.patches,
+        additions=base.additions + extra.additions,
+        discards=base.discards + extra.discards,
+        packages=base.packages + extra.packages,
+        checks=base.checks + extra.checks,
+        waivers=base.waivers + extra.waivers,
+    )
+
+
+def _union(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*first, *second)))

@@ -1,0 +1,228 @@
+"""The one place that starts programs: argv lists, a given environment, a session of their own.
+
+A cancelled wait stops the whole process group: SIGTERM first (so that Ninja gives its jobserver
+tokens back), SIGKILL after a grace period.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from rocmbuild.errors import RocmBuildError
+
+BASE_ENVIRONMENT: Mapping[str, str] = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "TZ": "UTC",
+}
+"""What every program gets unless its caller says otherwise; nothing is inherited."""
+
+GRACE = 8.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+_NETWORK = ("HOME", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+_NETWORK_PREFIXES = ("GIT_", "PIP_")
+
+
+class ProcessError(RocmBuildError):
+    """Report a program that could not be started or ended with a failure; ``tail`` are its last lines."""
+
+    def __init__(self, argv: Sequence[str], returncode: int | None, tail: Sequence[str], log: Path | None) -> None:
+        self.argv = tuple(argv)
+        self.returncode = returncode
+        self.tail = tuple(tail)
+        super().__init__(
+            f"{Path(argv[0]).name} {describe_exit(returncode)}: {shlex.join(argv)[:300]}",
+            log=str(log) if log else None,
+            hint="\n".join(self.tail[-5:]) or None,
+        )
+
+
+def describe_exit(returncode: int | None) -> str:
+    """Say in words how a program ended; negative values are signals, None means it did not start."""
+    if returncode is None:
+        return "could not be started"
+    if returncode < 0:
+        return f"was killed by {signal.Signals(-returncode).name}"
+    return f"exited with status {returncode}"
+
+
+def network_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of the user's environment that programs reaching the network need.
+
+    Proxies, certificates, ssh agent, and HOME, where git keeps the user's ``insteadOf`` rules.
+    """
+    kept = {
+        key: value
+        for key, value in environ.items()
+        if key in _NETWORK or key.startswith(_NETWORK_PREFIXES) or key.lower().endswith("_proxy")
+    }
+    return {**BASE_ENVIRONMENT, **kept}
+
+
+@dataclass
+class Runner:
+    """Start programs, write what they print to ``log``, and hand each line to ``on_line``."""
+
+    log: Path | None = None
+    on_line: Callable[[str], None] | None = None
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=40))
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] = BASE_ENVIRONMENT,
+        cwd: Path | None = None,
+        check: bool = True,
+        stdin: bytes | None = None,
+        fds: Sequence[int] = (),
+    ) -> int:
+        """Run a program, both outputs going to the log; return its status or raise ProcessError."""
+        status, _ = await self._execute(argv, env, cwd, stdin, fds, capture=False)
+        if check and status != 0:
+            raise ProcessError(argv, status, tuple(self.tail), self.log)
+        return status
+
+    async def capture(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] = BASE_ENVIRONMENT,
+        cwd: Path | None = None,
+        check: bool = True,
+        stdin: bytes | None = None,
+    ) -> bytes:
+        """Run a program and return its standard output; only its standard error goes to the log."""
+        status, output = await self._execute(argv, env, cwd, stdin, (), capture=True)
+        if check and status != 0:
+            raise ProcessError(argv, status, tuple(self.tail), self.log)
+        return output
+
+    async def _execute(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path | None,
+        stdin: bytes | None,
+        fds: Sequence[int],
+        *,
+        capture: bool,
+    ) -> tuple[int, bytes]:
+        log = self._open_log(argv, env, cwd)
+        try:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *argv,
+                    cwd=cwd,
+                    env=dict(env),
+                    stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE if capture else asyncio.subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=tuple(fds),
+                    limit=1 << 22,
+                )
+            except OSError as error:
+                raise ProcessError(argv, None, [f"{argv[0]}: {error.strerror}"], self.log) from error
+            output = await self._supervise(process, stdin, log, capture=capture)
+            return await process.wait(), output
+        finally:
+            if log is not None:
+                log.close()
+
+    async def _supervise(
+        self, process: asyncio.subprocess.Process, stdin: bytes | None, log: IO[bytes] | None, *, capture: bool
+    ) -> bytes:
+        assert process.stdout is not None
+        try:
+            lines = process.stderr if capture else process.stdout
+            assert lines is not None
+            reading = [self._follow(lines, log)]
+            collected = bytearray()
+            if capture:
+                reading.append(_collect(process.stdout, collected))
+            if stdin is not None:
+                reading.append(_feed(process, stdin))
+            await asyncio.gather(*reading)
+            await process.wait()
+            return bytes(collected)
+        finally:
+            await stop(process)
+
+    async def _follow(self, stream: asyncio.StreamReader, log: IO[bytes] | None) -> None:
+        while raw := await _read_line(stream):
+            if log is not None:
+                log.write(raw)
+                log.flush()
+            line = raw.decode("utf-8", "replace").rstrip()
+            self.tail.append(line)
+            if self.on_line is not None:
+                self.on_line(line)
+
+    def _open_log(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> IO[bytes] | None:
+        """Open the log for appending and note how to repeat the command by hand."""
+        if self.log is None:
+            return None
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        log = self.log.open("ab")
+        difference = [f"{key}={shlex.quote(value)}" for key, value in env.items() if BASE_ENVIRONMENT.get(key) != value]
+        place = f"cd {shlex.quote(str(cwd))} && " if cwd else ""
+        log.write(f"$ {place}{' '.join([*difference, shlex.join(argv)])}\n".encode())
+        log.flush()
+        return log
+
+
+async def stop(process: asyncio.subprocess.Process) -> None:
+    """End a process and its group: SIGTERM, a grace period, SIGKILL; do nothing if it has ended."""
+    if process.returncode is not None:
+        return
+    _signal_group(process.pid, signal.SIGTERM)
+    try:
+        await asyncio.wait_for(asyncio.shield(process.wait()), GRACE)
+    except (TimeoutError, asyncio.CancelledError):
+        _signal_group(process.pid, signal.SIGKILL)
+        await process.wait()
+    else:
+        _signal_group(process.pid, signal.SIGKILL)  # what the leader left behind in its group
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+async def _read_line(stream: asyncio.StreamReader) -> bytes:
+    try:
+        return await stream.readuntil(b"\n")
+    except asyncio.IncompleteReadError as error:
+        return error.partial
+    except asyncio.LimitOverrunError as error:
+        return await stream.read(error.consumed)
+
+
+async def _collect(stream: asyncio.StreamReader, into: bytearray) -> None:
+    while chunk := await stream.read(1 << 16):
+        into += chunk
+
+
+async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
+    assert process.stdin is not None
+    try:
+        process.stdin.write(data)
+        await process.stdin.drain()
+    except (BrokenPipeError, ConnectionResetError):
+        return  # the program ended without reading all of it; its status says the rest
+    finally:
+        process.stdin.close()

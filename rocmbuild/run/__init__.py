@@ -1,0 +1,1 @@
+"""Scheduling: tasks, resources, stamps and the steps of a component."""

@@ -1,0 +1,1 @@
+"""Observers of events: board, lines, JSON lines, summary."""

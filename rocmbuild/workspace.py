@@ -1,0 +1,234 @@
+"""Where things lie on disk, and how they get there whole: atomic writes, one run per workspace."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rocmbuild.errors import RocmBuildError, UsageError
+
+FORMAT = 1
+"""Format of the workspace's directories; raised when an older one cannot be continued."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Downloads and roots, shared by all workspaces of a user."""
+
+    path: Path
+
+    @property
+    def git(self) -> Path:
+        return self.path / "git"
+
+    @property
+    def downloads(self) -> Path:
+        return self.path / "downloads"
+
+    @property
+    def apt(self) -> Path:
+        return self.path / "apt"
+
+    @property
+    def roots(self) -> Path:
+        return self.path / "roots"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The directory of one user's builds; ``area`` names branch, distribution and architecture in it."""
+
+    path: Path
+    branch: str
+    area: str
+
+    @property
+    def sources(self) -> Path:
+        return self.path / "src" / self.branch
+
+    def source(self, component: str) -> Path:
+        """Return the source tree a component is built from."""
+        return self.sources / component
+
+    def component(self, name: str) -> Path:
+        """Return the directory that holds a component's build tree, stage tree and stamps."""
+        return self.path / "build" / self.branch / self.area / name
+
+    def build(self, name: str) -> Path:
+        return self.component(name) / "build"
+
+    def stage(self, name: str) -> Path:
+        return self.component(name) / "stage"
+
+    def prefix(self, name: str) -> Path:
+        return self.component(name) / "prefix"
+
+    def debs(self, name: str) -> Path:
+        return self.component(name) / "debs"
+
+    def stamp(self, name: str) -> Path:
+        return self.component(name) / "stamp.json"
+
+    def log(self, task: str, step: str) -> Path:
+        """Return the log file of a step's last run."""
+        return self.path / "logs" / self.branch / self.area / task / f"{step}.log"
+
+    @property
+    def out(self) -> Path:
+        return self.path / "out" / self.branch / self.area
+
+
+def open_workspace(path: Path) -> Path:
+    """Create the workspace if it is new; UsageError if it cannot be used, and why."""
+    marker = path / "workspace.json"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if marker.exists():
+            found = json.loads(marker.read_text()).get("format")
+            if found != FORMAT:
+                raise UsageError(
+                    f"the workspace {path} has format {found}, this rocmbuild writes format {FORMAT}",
+                    hint="use another one with --workspace, or remove it",
+                )
+        else:
+            write_json(marker, {"format": FORMAT})
+        if not os.access(path, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+    except (OSError, json.JSONDecodeError) as error:
+        raise UsageError(
+            f"the workspace {path} cannot be used: {error}", hint="name a writable directory with --workspace"
+        ) from error
+    return path
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the workspace for one run; UsageError names the process that has it already."""
+    with (path / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip() or "another process"
+            raise UsageError(
+                f"the workspace {path} is in use by {owner}",
+                hint="wait for it to end, or use another workspace with --workspace",
+            ) from None
+        lock.seek(0)
+        lock.truncate()
+        lock.write(f"rocmbuild, process {os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+@contextlib.contextmanager
+def waiting_lock(path: Path) -> Iterator[None]:
+    """Hold a lock file, waiting for other runs that share the cache."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file in one step, so that a reader sees the old or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Replace a JSON file in one step."""
+    write_text(path, json.dumps(data, indent=1, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Return the data of a JSON file, or None if there is none or it is not whole."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+
+
+@contextlib.contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """Fill a temporary directory that takes the place of ``path`` only if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary.chmod(0o755)
+    try:
+        yield temporary
+        remove_tree(path)
+        temporary.rename(path)
+    except BaseException:
+        remove_tree(temporary)
+        raise
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a tree, also one with read-only directories in it; do nothing if there is none."""
+    if not path.is_symlink() and not path.exists():
+        return
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+        return
+    if os.geteuid() != 0:
+        for directory, _, _ in os.walk(path):
+            with contextlib.suppress(OSError):
+                os.chmod(directory, stat.S_IRWXU)
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        raise RocmBuildError(f"cannot remove {path}: {error}") from error
+
+
+def sha256_file(path: Path) -> str:
+    """Return the sha256 sum of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_digest(root: Path, *, ignore: frozenset[str] = frozenset({".git"})) -> str:
+    """Return the sha256 sum over names, modes (executable or not), links and contents below ``root``.
+
+    Times and owners do not count; ``ignore`` are names left out wherever they appear.
+    """
+    digest = hashlib.sha256()
+    for directory, names, files in os.walk(root):
+        names[:] = sorted(name for name in names if name not in ignore)
+        links = [name for name in names if os.path.islink(os.path.join(directory, name))]
+        for name in sorted([*(file for file in files if file not in ignore), *links]):
+            path = os.path.join(directory, name)
+            digest.update(_entry(path, os.path.relpath(path, root)))
+        names[:] = [name for name in names if name not in links]
+    return digest.hexdigest()
+
+
+def _entry(path: str, name: str) -> bytes:
+    status = os.lstat(path)
+    if stat.S_ISLNK(status.st_mode):
+        return f"link {name}\0{os.readlink(path)}\0".encode("utf-8", "surrogateescape")
+    kind = "exec" if status.st_mode & stat.S_IXUSR else "file"
+    if not stat.S_ISREG(status.st_mode):
+        return f"other {name}\0".encode("utf-8", "surrogateescape")
+    return f"{kind} {name}\0{sha256_file(Path(path))}\0".encode("utf-8", "surrogateescape")
