@@ -39,7 +39,8 @@ class Entry:
     @property
     def gpu(self) -> str | None:
         """Return the GPU target with its features, or None for the host's empty entry."""
-        return self.target.rsplit("-", 1)[1] if _DEVICE in self.target else None
+        _, found, rest = self.target.partition(_DEVICE)
+        return rest.partition("-")[2] if found else None  # not rsplit: a feature may end in a minus sign
 
 
 @dataclass(frozen=True)

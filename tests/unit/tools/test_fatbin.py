@@ -61,9 +61,10 @@ def found(data):
 
 
 def test_a_plain_bundle_has_the_host_and_its_gpus():
-    (bundle,) = fatbin.parse(plain("gfx1030", "gfx90a:xnack+"))
-    assert [entry.target for entry in bundle.entries] == [HOST, device("gfx1030"), device("gfx90a:xnack+")]
-    assert [entry.gpu for entry in bundle.entries] == [None, "gfx1030", "gfx90a:xnack+"]
+    names = ["gfx1030", "gfx90a:sramecc+:xnack-"]
+    (bundle,) = fatbin.parse(plain(*names))
+    assert [entry.target for entry in bundle.entries] == [HOST, *map(device, names)]
+    assert [entry.gpu for entry in bundle.entries] == [None, *names]
     assert [entry.size for entry in bundle.entries] == [0, 300, 300]
     assert bundle.version == 0
 
