@@ -129,6 +129,7 @@ class Runner:
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.PIPE if capture else asyncio.subprocess.STDOUT,
                     start_new_session=True,
+                    umask=0o022,
                     pass_fds=tuple(fds),
                     limit=1 << 22,
                 )

@@ -9,14 +9,17 @@ from typing import Any
 
 from rocmbuild.errors import DocumentError, Problem, nearest
 from rocmbuild.model.document import Document, load
-from rocmbuild.model.recipe import cmake_value
+from rocmbuild.model.recipe import Edit, cmake_value, edit_problems
 
 _KINDS = ("repository", "debian", "url", "bundled")
 
 
 @dataclass(frozen=True)
 class LayoutRule:
-    """Copy files that match ``source`` (a glob) to the directory or file ``target``, except some names."""
+    """Copy files that match ``source`` (a glob) to the directory or file ``target``, except some names.
+
+    Without a ``source`` the directory ``target`` is made, empty.
+    """
 
     source: str
     target: str
@@ -25,7 +28,7 @@ class LayoutRule:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a source tree comes from; ``kind`` is git, debian, url, bundled or local.
+    """Where a source tree comes from; ``kind`` is git, debian, url, bundled, local or none.
 
     git: ``urls`` are tried in order, ``ref`` is a branch or tag, ``commit`` pins it.
     debian: ``path`` lies below ``pool/`` of the archive; url: ``urls``; both pinned by ``sha256``.
@@ -41,6 +44,7 @@ class Source:
     path: str = ""
     sha256: str = ""
     layout: tuple[LayoutRule, ...] = ()
+    edits: tuple[Edit, ...] = ()
     where: str = field(default="", compare=False)
 
 
@@ -141,7 +145,7 @@ def _sources(document: Document) -> Iterator[tuple[str, Source]]:
                 path=raw.get("debian", raw.get("bundled", "")),
                 sha256=raw.get("sha256", ""),
                 layout=tuple(
-                    LayoutRule(rule["from"], rule["to"], tuple(rule.get("except", ())))
+                    LayoutRule(rule.get("from", ""), rule["to"], tuple(rule.get("except", ())))
                     for rule in raw.get("layout", ())
                 ),
                 where=document.where("sources", name),
@@ -154,6 +158,7 @@ def _source_problems(document: Document) -> Iterator[Problem]:
     defaults = document.data.get("defaults", {})
     for name, raw in document.data.get("sources", {}).items():
         at = ("sources", name)
+        yield from edit_problems(document, at, raw)
         kinds = [kind for kind in _KINDS if kind in raw]
         if len(kinds) != 1:
             yield document.problem(at, f"a source has exactly one of {', '.join(_KINDS)}")
@@ -170,21 +175,19 @@ def _source_problems(document: Document) -> Iterator[Problem]:
 def _component_problems(document: Document) -> Iterator[Problem]:
     sources = document.data.get("sources", {})
     for name, raw in document.data["components"].items():
-        source = raw.get("source", name)
-        if source not in sources:
+        source = raw.get("source")
+        if source is not None and source not in sources:
             yield document.problem(("components", name, "source"), f"no source {source}", nearest(source, sources))
     for index, name in enumerate(document.data.get("system", ())):
         if name not in document.data["components"]:
             hint = nearest(name, document.data["components"])
             yield document.problem(("system", index), f"no component {name}", hint)
-                ("system", index), f"no component {name}", nearest(name, document.data["components"])
-            )
 
 
 def _component(document: Document, name: str, raw: Mapping[str, Any], sources: Mapping[str, Source]) -> Component:
     return Component(
         name=name,
-        source=sources[raw.get("source", name)],
+        source=sources.get(raw.get("source", name), Source(name, "none")),
         subdir=raw.get("subdir", "."),
         version=raw["version"],
         variables={key: cmake_value(value) for key, value in raw.get("variables", {}).items()},

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -283,16 +284,25 @@ def cmake_value(value: str | int | bool) -> str:
     return ("ON" if value else "OFF") if isinstance(value, bool) else str(value)
 
 
+def edit_problems(document: Document, path: tuple[str | int, ...], data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Return what the schema cannot see about the edits below ``path``."""
+    for index, edit in enumerate(data.get("edits", ())):
+        at = (*path, "edits", index)
+        if ("write" in edit) == ("find" in edit):
+            yield document.problem(at, "an edit has either find (with replace) or write")
+        elif "find" in edit and "replace" not in edit:
+            yield document.problem(at, "the key replace is missing")
+        for key in ("find", "present"):
+            try:
+                re.compile(edit.get(key, ""), re.MULTILINE)
+            except re.error as error:
+                yield document.problem((*at, key), f"not a regular expression: {error}")
+
+
 def _part_problems(
     document: Document, directory: Path, path: tuple[str | int, ...], part: Mapping[str, Any]
 ) -> list[Problem]:
-    problems = []
-    for index, edit in enumerate(part.get("edits", ())):
-        at = (*path, "edits", index)
-        if ("write" in edit) == ("find" in edit):
-            problems.append(document.problem(at, "an edit has either find (with replace) or write"))
-        elif "find" in edit and "replace" not in edit:
-            problems.append(document.problem(at, "the key replace is missing"))
+    problems = list(edit_problems(document, path, part))
     files = [((*path, "patches", i, "file"), p["file"]) for i, p in enumerate(part.get("patches", ()))]
     for index, check in enumerate(part.get("checks", ())):
         files += [((*path, "checks", index, "files", i), f) for i, f in enumerate(check.get("files", ()))]

@@ -1,0 +1,44 @@
+"""``rocmbuild plan``: show the plan that a build would carry out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+from rocmbuild.commands.session import Session, open_session
+from rocmbuild.process import Runner
+from rocmbuild.settings import Settings
+
+
+def run(settings: Settings) -> int:
+    """Print the plan as a table, as JSON or as a Graphviz graph."""
+    session = asyncio.run(open_session(settings, Runner()))
+    rows = [job.row() for job in session.plan.jobs]
+    if settings.format == "json":
+        print(json.dumps({**_head(session), "jobs": rows}, indent=1))
+    elif settings.format == "dot":
+        from rocmbuild.ui.plan_view import render_dot
+
+        print(render_dot(rows))
+    else:
+        from rocmbuild.ui.console import make_console
+        from rocmbuild.ui.plan_view import render_table
+
+        make_console(sys.stdout).print(render_table(rows, reasons=settings.verbosity > 0))
+    return 0
+
+
+def _head(session: Session) -> dict[str, object]:
+    selection = session.plan.selection
+    root = session.root()
+    return {
+        "branch": selection.manifest.branch,
+        "version": selection.manifest.version,
+        "target": selection.target.name,
+        "distribution": selection.distribution.name,
+        "gpus": list(selection.gpus),
+        "prefix": selection.manifest.prefix,
+        "environment": selection.environment,
+        "root": root.digest if root else None,
+    }

@@ -1,0 +1,80 @@
+"""``rocmbuild shell``: a shell, or one command, in exactly the environment that builds a component."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import replace
+
+from rocmbuild.commands.session import Session, open_session
+from rocmbuild.errors import UsageError
+from rocmbuild.plan.plan import Job
+from rocmbuild.process import Runner
+from rocmbuild.run import component
+from rocmbuild.run.component import Site
+from rocmbuild.settings import Settings
+from rocmbuild.tools.root import make_root
+from rocmbuild.tools.sandbox import Sandbox
+from rocmbuild.workspace import exclusive, open_workspace
+
+
+def run(settings: Settings) -> int:
+    """Make what the environment needs, then become the shell; does not return unless that fails."""
+    name = settings.components[0]
+    open_workspace(settings.workspace)
+    with exclusive(settings.workspace):
+        argv = asyncio.run(_prepare(settings, name))
+    sys.stdout.flush()
+    os.execvpe(argv[0], argv, {"PATH": os.defpath, "TERM": settings.environ.get("TERM", "dumb")})
+
+
+async def _prepare(settings: Settings, name: str) -> list[str]:
+    runner = Runner(log=settings.workspace / "logs" / "shell.log")
+    session = await open_session(settings, runner)
+    job = session.plan.job(name)
+    site = await _site(session, runner)
+    await _sources(session, job, runner)
+    missing = [need for need in job.needs if not session.workspace.stage(need).is_dir()]
+    if missing:
+        raise UsageError(
+            f"{name} sees {', '.join(missing)}, not built yet",
+            hint=f"rocmbuild build {session.rerun()} {' '.join(missing)}",
+        )
+    await component.make_prefix(site, job)
+    where = component.environment(site, job)
+    env = component.process_environment(site, job, where)
+    env |= {"TERM": settings.environ.get("TERM", "dumb"), "PS1": f"[{name}] \\w $ "}
+    argv = settings.command or ("/bin/bash", "--norc", "-i")
+    if isinstance(where, Sandbox):
+        where = replace(where, interactive=True)
+    return where.wrap(argv, env, cwd=where.path("build"))
+
+
+async def _site(session: Session, runner: Runner) -> Site:
+    root = session.root()
+    if root is None and session.root_spec is not None:
+        apt = await session.apt(runner)
+        root = await make_root(session.cache.roots, session.root_spec, apt, runner)
+    return Site(
+        plan=session.plan,
+        workspace=session.workspace,
+        stamps=session.stamps,
+        tools=session.tools,
+        jobserver=None,
+        makeflags="",
+        roots={"build": root} if root else {},
+    )
+
+
+async def _sources(session: Session, job: Job, runner: Runner) -> None:
+    for name in (job.node.component, *job.recipe.needs.sources):
+        wanted = session.plan.job(name)
+        source = wanted.component.source
+        if source.kind == "none":
+            session.workspace.source(name).mkdir(parents=True, exist_ok=True)
+            continue
+        await session.sourcing.fetch(source, runner)
+        await session.sourcing.prepare(
+            source, wanted.component.subdir, wanted.recipe, session.workspace.source(name), runner
+        )

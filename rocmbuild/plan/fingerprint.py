@@ -1,0 +1,97 @@
+"""Fingerprints: one dict of everything that can change a component's bytes, as canonical JSON, hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rocmbuild.model.manifest import Component, Source
+from rocmbuild.model.recipe import Edit, Resolved
+
+FORMAT = 1
+"""Raised when the engine itself begins to build the same inputs differently."""
+
+
+def digest(data: Any) -> str:
+    """Return the sha256 sum of plain data in its one canonical form."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def source_identity(source: Source, recipe: Resolved) -> dict[str, Any]:
+    """Return what pins a source: its commit, its sum, or the digest of a tree."""
+    pin = {"git": source.commit, "local": source.sha256, "bundled": None}.get(source.kind, source.sha256)
+    return {
+        "pin": pin if source.kind != "bundled" else _directory(recipe.directory / source.path),
+        "submodules": source.submodules,
+        "layout": [[rule.source, rule.target, list(rule.exclude)] for rule in source.layout],
+        "edits": [_edit(edit) for edit in source.edits],
+    }
+
+
+def changes_identity(recipe: Resolved) -> dict[str, Any]:
+    """Return the edits and patches that are made to the source."""
+    return {
+        "edits": [_edit(edit) for edit in recipe.edits],
+        "patches": [_file(patch.path) for patch in recipe.patches],
+    }
+
+
+def source_key(component: Component, recipe: Resolved) -> str:
+    """Return the key of the tree a component is built from."""
+    return digest(
+        {
+            "source": source_identity(component.source, recipe),
+            "subdir": component.subdir,
+            "changes": changes_identity(recipe),
+        }
+    )
+
+
+def build_key(inputs: Mapping[str, Any]) -> str:
+    """Return the static key of a component: everything that decides its bytes, its needs by their keys."""
+    return digest({"format": FORMAT, **inputs})
+
+
+def package_key(stage_key: str, inputs: Mapping[str, Any]) -> str:
+    """Return the key of a component's packages: its stage tree and everything that shapes the debs."""
+    return digest({"format": FORMAT, "stage": stage_key, **inputs})
+
+
+def recipe_packages(recipe: Resolved) -> Any:
+    """Return the rules that turn the stage tree into packages, as plain data."""
+    return {
+        "packages": [
+            [
+                rule.name,
+                rule.summary,
+                rule.description,
+                rule.section,
+                rule.architecture,
+                *(list(getattr(rule, name)) for name in ("files", *_RELATIONS)),
+                [[kind, _file(path)] for kind, path in rule.scripts],
+            ]
+            for rule in recipe.packages
+        ],
+        "discard": [list(discard.files) for discard in recipe.discards],
+        "license": [recipe.spdx, list(recipe.license_files), recipe.homepage],
+    }
+
+
+_RELATIONS = ("depends", "recommends", "suggests", "provides", "conflicts", "breaks", "replaces")
+
+
+def _edit(edit: Edit) -> list[Any]:
+    return [edit.file, edit.find, edit.replace, edit.count, edit.present, edit.write]
+
+
+def _file(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _directory(path: Path) -> list[list[str]]:
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return [[str(file.relative_to(path)), _file(file)] for file in files]

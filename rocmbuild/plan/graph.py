@@ -1,0 +1,129 @@
+"""The graph of components: what has to exist before what, and on which machine."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rocmbuild.errors import UsageError, nearest
+from rocmbuild.model.recipe import Resolved
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    Graph = nx.DiGraph["Node"]
+
+
+class Machine(enum.Enum):
+    """Where a component's output runs, in the words of Meson and Conan."""
+
+    BUILD = "build"
+    HOST = "host"
+
+
+@dataclass(frozen=True, order=True)
+class Node:
+    """A component for one machine; in a native build every node is for the host machine."""
+
+    component: str
+    machine_name: str = Machine.HOST.value
+
+    @property
+    def machine(self) -> Machine:
+        """Return the machine the component is built for."""
+        return Machine(self.machine_name)
+
+    def __str__(self) -> str:
+        return self.component if self.machine is Machine.HOST else f"{self.component} ({self.machine_name})"
+
+
+BUILD_EDGES = frozenset({"tools", "libs", "sources"})
+"""Edges that order the build; ``run`` edges only make a selection complete."""
+
+
+def make_graph(recipes: Mapping[str, Resolved], selection: Iterable[str], *, cross: bool) -> Graph:
+    """Return the graph of the selected components and all they need; an edge leads from a need to its user.
+
+    Edges carry ``kinds``, a set of tools, libs, sources, run. Raises UsageError for an unknown component
+    and for a cycle, which is printed as a path.
+    """
+    import networkx as nx
+
+    graph: Graph = nx.DiGraph()
+    waiting = [Node(_known(name, recipes, None)) for name in sorted(selection)]
+    while waiting:
+        node = waiting.pop()
+        if graph.nodes.get(node, {}).get("expanded"):
+            continue
+        graph.add_node(node, expanded=True)
+        for kind, need in _needs(node, recipes, cross=cross):
+            if graph.has_edge(need, node):
+                graph.edges[need, node]["kinds"].add(kind)
+            else:
+                graph.add_edge(need, node, kinds={kind})
+            waiting.append(need)
+    _refuse_cycles(graph)
+    return graph
+
+
+def build_graph(graph: Graph) -> Graph:
+    """Return the part of the graph that orders the build: without edges needed at run time only."""
+    import networkx as nx
+
+    ordered: Graph = nx.DiGraph()
+    ordered.add_nodes_from(graph.nodes)
+    ordered.add_edges_from(edge for edge in graph.edges if graph.edges[edge]["kinds"] & BUILD_EDGES)
+    return ordered
+
+
+def order(graph: Graph) -> list[Node]:
+    """Return the nodes so that each comes after its needs; ties are broken by name."""
+    import networkx as nx
+
+    return list(nx.lexicographical_topological_sort(build_graph(graph), key=lambda node: (node.component, node)))
+
+
+def visible(graph: Graph, node: Node) -> list[Node]:
+    """Return the nodes whose outputs ``node`` may see: the tools and libs it declares, transitively."""
+    import networkx as nx
+
+    linked: Graph = nx.DiGraph()
+    linked.add_nodes_from(graph.nodes)
+    linked.add_edges_from(edge for edge in graph.edges if graph.edges[edge]["kinds"] & {"tools", "libs"})
+    return sorted(nx.ancestors(linked, node))
+
+
+def _needs(node: Node, recipes: Mapping[str, Resolved], *, cross: bool) -> list[tuple[str, Node]]:
+    recipe = recipes[node.component]
+    tool_machine = Machine.BUILD.value if cross else node.machine_name
+    found = []
+    for kind in ("tools", "libs", "sources", "run"):
+        machine = tool_machine if kind == "tools" else node.machine_name
+        names = getattr(recipe.needs, kind)
+        found += [(kind, Node(_known(name, recipes, recipe), machine)) for name in sorted(names)]
+    return found
+
+
+def _known(name: str, recipes: Mapping[str, Resolved], user: Resolved | None) -> str:
+    if name in recipes:
+        return name
+    what = (
+        f"{user.name} needs {name}, but this release has no such component" if user else f"there is no component {name}"
+    )
+    raise UsageError(what, where=user.where if user else None, hint=nearest(name, recipes))
+
+
+def _refuse_cycles(graph: Graph) -> None:
+    import networkx as nx
+
+    try:
+        cycle = nx.find_cycle(build_graph(graph))
+    except nx.NetworkXNoCycle:
+        return
+    path = " → ".join(str(edge[0]) for edge in (*cycle, cycle[0]))
+    raise UsageError(
+        f"components need each other in a circle: {path}",
+        hint="remove one of these edges from needs.tools, needs.libs or needs.sources of its recipe",
+    )

@@ -1,0 +1,184 @@
+"""Run tasks as soon as their needs are met, those on the longest remaining path first."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rocmbuild import events
+from rocmbuild.errors import RocmBuildError
+from rocmbuild.process import ProcessError, Runner
+from rocmbuild.run.resources import Resources
+from rocmbuild.run.task import Step, StepContext, Task, Uses
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How each task ended: ``done``, ``failed`` or ``skipped``; the errors and the seconds of those that ran."""
+
+    status: Mapping[str, str]
+    errors: Mapping[str, RocmBuildError]
+    seconds: Mapping[str, float]
+
+
+def remaining_paths(tasks: Iterable[Task]) -> dict[str, float]:
+    """Return for each task the estimated seconds from its start to the end of the longest path through it."""
+    import networkx as nx
+
+    by_name = {task.name: task for task in tasks}
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_nodes_from(by_name)
+    graph.add_edges_from((need, task.name) for task in by_name.values() for need in task.needs)
+    remaining: dict[str, float] = {}
+    for name in reversed(list(nx.topological_sort(graph))):
+        remaining[name] = by_name[name].cost + max((remaining[after] for after in graph.successors(name)), default=0.0)
+    return remaining
+
+
+@dataclass
+class Scheduler:
+    """Run tasks side by side within ``resources``; what happens is told through ``emit``.
+
+    A failure stops everything that runs, unless ``keep_going``: then only what depends on it is skipped.
+    """
+
+    resources: Resources
+    emit: events.Emit
+    keep_going: bool = False
+    _begun: float = field(default_factory=time.monotonic, init=False)
+    _status: dict[str, str] = field(default_factory=dict, init=False)
+    _errors: dict[str, RocmBuildError] = field(default_factory=dict, init=False)
+    _seconds: dict[str, float] = field(default_factory=dict, init=False)
+    _ended: dict[str, asyncio.Event] = field(default_factory=dict, init=False)
+    _priority: dict[str, float] = field(default_factory=dict, init=False)
+
+    async def run(self, tasks: Iterable[Task]) -> Outcome:
+        """Run all tasks; cancelling this stops every program they started."""
+        tasks = list(tasks)
+        self._priority = remaining_paths(tasks)
+        self._ended = {task.name: asyncio.Event() for task in tasks}
+        running = [asyncio.create_task(self._task(task)) for task in tasks]
+        try:
+            while running:
+                finished, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                running = [item for item in running if item not in finished]
+                for item in finished:
+                    item.result()  # a bug in a step is raised here
+                if self._errors and not self.keep_going:
+                    break
+        finally:
+            await _cancel(running)
+        for task in tasks:
+            if task.name not in self._status:
+                self._status[task.name] = "skipped"
+        return Outcome(dict(self._status), dict(self._errors), dict(self._seconds))
+
+    def now(self) -> float:
+        """Return the seconds since the run began."""
+        return time.monotonic() - self._begun
+
+    async def _task(self, task: Task) -> None:
+        for need in sorted(task.needs):
+            await self._ended[need].wait()
+        failed = next((need for need in sorted(task.needs) if self._status[need] != "done"), None)
+        if failed is not None:
+            self._end(task, "skipped")
+            self.emit(events.TaskSkipped(self.now(), task.name, failed))
+            return
+        await self._steps(task)
+
+    async def _steps(self, task: Task) -> None:
+        begun: float | None = None
+        async with contextlib.AsyncExitStack() as held:
+            for step in task.steps:
+                try:
+                    if step.uses is Uses.CPU and task.memory and begun is None:
+                        await held.enter_async_context(self.resources.memory.reserve(task.memory))
+                    async with self._resource(task, step):
+                        if begun is None:
+                            begun = self.now()
+                            self.emit(events.TaskStarted(begun, task.name))
+                        await self._step(task, step)
+                except RocmBuildError as error:
+                    self._fail(task, step, error, begun or self.now())
+                    return
+        seconds = self.now() - (begun if begun is not None else self.now())
+        self._seconds[task.name] = seconds
+        self._end(task, "done")
+        self.emit(events.TaskEnded(self.now(), task.name, "done", seconds))
+
+    async def _step(self, task: Task, step: Step) -> None:
+        log = task.logs(step.name)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(b"")
+        begun = self.now()
+        self.emit(events.StepStarted(begun, task.name, step.name, str(log)))
+        await step.function(self._context(task, step, log))
+        self.emit(events.StepEnded(self.now(), task.name, step.name, self.now() - begun))
+
+    def _context(self, task: Task, step: Step, log: Path) -> StepContext:
+        def line(text: str) -> None:
+            self.emit(events.OutputLine(self.now(), task.name, step.name, text))
+
+        def progress(done: int, total: int, text: str) -> None:
+            self.emit(events.StepProgress(self.now(), task.name, step.name, done, total, text))
+
+        def note(text: str) -> None:
+            self.emit(events.Note(self.now(), task.name, text))
+
+        return StepContext(Runner(log=log, on_line=line), log, progress, note)
+
+    @contextlib.asynccontextmanager
+    async def _resource(self, task: Task, step: Step) -> AsyncIterator[None]:
+        if step.uses is Uses.CPU:
+            async with self.resources.jobserver.token(self._priority[task.name]):
+                yield
+        elif step.uses is Uses.NETWORK:
+            async with self.resources.downloads:
+                yield
+        else:
+            yield
+
+    def _fail(self, task: Task, step: Step, error: RocmBuildError, begun: float) -> None:
+        log = error.log or str(task.logs(step.name))
+        tail = error.tail if isinstance(error, ProcessError) else _tail(Path(log))
+        error.log, error.rerun = log, error.rerun or task.rerun
+        self._errors[task.name] = error
+        self._seconds[task.name] = self.now() - begun
+        self._end(task, "failed")
+        self.emit(
+            events.TaskFailed(
+                self.now(),
+                task.name,
+                step.name,
+                error.message,
+                where=error.where,
+                log=log,
+                rerun=error.rerun,
+                hint=error.hint,
+                tail=tuple(tail)[-25:],
+            )
+        )
+
+    def _end(self, task: Task, status: str) -> None:
+        self._status[task.name] = status
+        self._ended[task.name].set()
+
+
+def _tail(log: Path) -> tuple[str, ...]:
+    try:
+        return tuple(log.read_text(encoding="utf-8", errors="replace").splitlines()[-25:])
+    except OSError:
+        return ()
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait until every program they run has ended."""
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

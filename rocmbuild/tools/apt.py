@@ -1,0 +1,263 @@
+"""Debian's archive through the machine's own apt: its address, private directories, packages, pool files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from rocmbuild.errors import FetchError, RootError, UsageError
+from rocmbuild.model.target import Distribution
+from rocmbuild.process import ProcessError, Runner
+from rocmbuild.workspace import waiting_lock, write_text
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+HELPER = "/usr/lib/apt/apt-helper"
+
+_SUITE = re.compile(r"(sid|unstable|testing|stable|oldstable|[a-z]+)\Z")
+_INSTALL = re.compile(r"^Inst (?P<name>[^ ]+) .*?\((?P<version>[^ ]+) .*\[(?P<arch>[^ ]+)\]\)")
+_STALE = ("is expired", "is not valid yet", "Valid-Until")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where Debian packages come from: base addresses that end in ``/``, and whether old indices will do."""
+
+    main: str
+    security: str | None
+    keyring: Path
+    allow_stale: bool
+    environment: Mapping[str, str]
+
+    def base(self, kind: str) -> str | None:
+        """Return the address of the ``main`` or the ``security`` archive; None if there is none."""
+        return self.main if kind == "main" else self.security
+
+    def source_lines(self, distribution: Distribution) -> list[str]:
+        """Return the lines of a ``sources.list`` for ``distribution``."""
+        return [
+            f"deb [signed-by={self.keyring}] {base} {suite.name} {' '.join(suite.components)}"
+            for suite in distribution.suites
+            if (base := self.base(suite.archive)) is not None
+        ]
+
+
+@dataclass(frozen=True)
+class Available:
+    """A package that apt would install."""
+
+    name: str
+    version: str
+    arch: str
+
+    @property
+    def file_name(self) -> str:
+        """Return the name apt gives the downloaded file (a colon is written %3a)."""
+        return f"{self.name}_{self.version.replace(':', '%3a')}_{self.arch}.deb"
+
+
+async def find_archive(
+    runner: Runner, environment: Mapping[str, str], *, mirror: str | None, allow_stale: bool, keyring: Path = KEYRING
+) -> Archive:
+    """Return the Debian archive this machine's apt is configured for, or ``mirror``; UsageError if none is."""
+    if not keyring.is_file():
+        raise UsageError(
+            f"the keys of the Debian archive are missing ({keyring})",
+            hint="apt-get install debian-archive-keyring, or: rocmbuild doctor --fix",
+        )
+    if mirror is not None:
+        main: str | None = mirror.rstrip("/") + "/"
+        security: str | None = None
+    else:
+        argv = ["apt-get", "indextargets", "--no-release-info", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"]
+        output = await runner.capture([*argv, "Created-By: Packages"], env=environment)
+        main, security = choose_addresses(output.decode())
+    if main is None:
+        raise UsageError(
+            "this machine's apt knows no Debian archive",
+            hint="name one with --apt-mirror URL (the directory that has dists/ and pool/)",
+        )
+    return Archive(main, security, keyring, allow_stale, environment)
+
+
+def choose_addresses(targets: str) -> tuple[str | None, str | None]:
+    """Pick the main and the security archive out of ``URI RELEASE COMPONENT`` lines of apt."""
+    main = security = None
+    for line in targets.splitlines():
+        uri, release, component = (*line.split(), "", "", "")[:3]
+        if component != "main":
+            continue
+        if release.endswith(("-security", "/updates")):
+            security = security or uri
+        elif _SUITE.match(release) and release != "nodistro":
+            main = main or uri
+    return main, security
+
+
+@dataclass(frozen=True)
+class Apt:
+    """apt for one distribution and architecture, in directories of its own; nothing of the system is touched."""
+
+    archive: Archive
+    distribution: Distribution
+    arch: str
+    directory: Path
+    """private state, below the cache"""
+    archives: Path
+    """downloaded packages, shared by all distributions"""
+
+    async def update(self, runner: Runner) -> None:
+        """Fetch the package indices; signatures are always checked, freshness unless stale ones are allowed."""
+        config = self._configure()
+        try:
+            await self._apt(runner, config, "update", "--error-on=any")
+        except ProcessError as error:
+            raise self._update_error(error) from error
+
+    async def closure(self, packages: Sequence[str], runner: Runner) -> list[Available]:
+        """Return ``packages`` and all they depend on, in the versions apt would install."""
+        config = self._configure()
+        try:
+            output = await runner.capture(
+                ["apt-get", "-c", str(config), "--simulate", "--yes", "install", *packages],
+                env=self.archive.environment,
+            )
+        except ProcessError as error:
+            missing = [line for line in error.tail if line.startswith("E:")]
+            raise RootError(
+                f"{self.distribution.name} cannot install the packages the recipes ask for: {' '.join(missing)}",
+                log=error.log,
+                hint="correct needs.system of the recipe that names it, or choose another --distribution",
+            ) from error
+        found = (_INSTALL.match(line) for line in output.decode().splitlines())
+        return sorted(
+            (Available(m["name"], m["version"], m["arch"]) for m in found if m), key=lambda item: (item.name, item.arch)
+        )
+
+    async def download(self, packages: Sequence[Available], runner: Runner) -> list[Path]:
+        """Download packages in exact versions; return the files in the same order."""
+        config = self._configure()
+        names = [f"{item.name}:{item.arch}={item.version}" for item in packages if item.arch != "all"]
+        names += [f"{item.name}={item.version}" for item in packages if item.arch == "all"]
+        with waiting_lock(self.archives / ".rocmbuild-lock"):
+            try:
+                await self._apt(runner, config, "--yes", "--download-only", "install", *names)
+            except ProcessError as error:
+                raise FetchError(
+                    "some packages could not be downloaded",
+                    log=error.log,
+                    hint="run the same command again; what has arrived is kept",
+                ) from error
+        return [self.archives / item.file_name for item in packages]
+
+    async def _apt(self, runner: Runner, config: Path, *arguments: str) -> None:
+        await runner.run(["apt-get", "-c", str(config), *arguments], env=self.archive.environment)
+
+    def _configure(self) -> Path:
+        """Write the private configuration; it is read after the machine's own, so proxies stay in force."""
+        for name in ("state/lists/partial", "cache"):
+            (self.directory / name).mkdir(parents=True, exist_ok=True)
+        (self.archives / "partial").mkdir(parents=True, exist_ok=True)
+        (self.directory / "status").touch()
+        write_text(self.directory / "sources.list", "\n".join(self.archive.source_lines(self.distribution)) + "\n")
+        config = self.directory / "apt.conf"
+        write_text(config, _CONFIGURATION.format(apt=self, stale=str(not self.archive.allow_stale).lower()))
+        return config
+
+    def _update_error(self, error: ProcessError) -> FetchError:
+        lines = [line for line in error.tail if line.startswith(("E:", "W:"))]
+        if any(word in line for line in lines for word in _STALE):
+            return FetchError(
+                f"the package index of {self.distribution.name} is older than its own Valid-Until date",
+                log=error.log,
+                hint="use another mirror (--apt-mirror), or accept it with --allow-stale-archive; "
+                "its signature is checked all the same",
+            )
+        return FetchError(
+            f"the package index of {self.distribution.name} could not be fetched: {' '.join(lines)[:400]}",
+            log=error.log,
+            hint="check the network and the addresses in the machine's apt configuration, or use --apt-mirror",
+        )
+
+
+@dataclass
+class ArchiveFinder:
+    """Find the archive when it is first needed: a run with nothing to download does not ask apt."""
+
+    environment: Mapping[str, str]
+    mirror: str | None = None
+    allow_stale: bool = False
+    _found: Archive | None = field(default=None, init=False)
+
+    async def find(self, runner: Runner) -> Archive:
+        """Return the archive; UsageError if this machine knows none."""
+        if self._found is None:
+            self._found = await find_archive(runner, self.environment, mirror=self.mirror, allow_stale=self.allow_stale)
+        return self._found
+
+    async def download(self, path: str, sha256: str, target: Path, runner: Runner) -> None:
+        """Download ``pool/main/<path>`` to ``target`` and check its sum; FetchError explains a vanished file."""
+        archive = await self.find(runner)
+        url = f"{archive.main}pool/main/{quote(path, safe='/+~:')}"
+        options = ["-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=3"]
+        try:
+            await runner.run(
+                [HELPER, *options, "download-file", url, str(target), f"SHA256:{sha256}"], env=archive.environment
+            )
+        except ProcessError as error:
+            raise _pool_error(path, error) from error
+
+
+def _pool_error(path: str, error: ProcessError) -> FetchError:
+    text = " ".join(error.tail)
+    if "404" in text:
+        return FetchError(
+            f"pool/main/{path} is not in the archive (any more): a newer version has taken its place, "
+            "or this mirror does not carry it",
+            log=error.log,
+            hint="take a newer manifest; or a mirror that keeps old files, with --apt-mirror URL; "
+            "or a source tree of your own, with --source COMPONENT=PATH",
+        )
+    if "Hash Sum mismatch" in text:
+        return FetchError(
+            f"pool/main/{path} has not the sha256 sum that the manifest pins",
+            log=error.log,
+            hint="try another mirror with --apt-mirror URL; if that has the same file, the manifest is wrong",
+        )
+    return FetchError(
+        f"pool/main/{path} could not be downloaded: {text[-300:]}",
+        log=error.log,
+        hint="check the network; run the same command again to go on",
+    )
+
+
+_CONFIGURATION = """\
+#clear APT::Update;
+#clear DPkg;
+#clear APT::Architectures;
+Dir::State "{apt.directory}/state";
+Dir::State::Lists "{apt.directory}/state/lists";
+Dir::State::status "{apt.directory}/status";
+Dir::Cache "{apt.directory}/cache";
+Dir::Cache::archives "{apt.archives}";
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+Dir::Etc::SourceList "{apt.directory}/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::Etc::Preferences "/dev/null";
+Dir::Etc::PreferencesParts "/dev/null";
+Dir::Etc::Trusted "/dev/null";
+Dir::Etc::TrustedParts "/dev/null";
+APT::Architecture "{apt.arch}";
+APT::Architectures {{ "{apt.arch}"; }};
+APT::Install-Recommends "false";
+APT::Install-Suggests "false";
+APT::Sandbox::User "root";
+APT::Keep-Downloaded-Packages "true";
+Acquire::Languages "none";
+Acquire::Retries "3";
+Acquire::Check-Valid-Until "{stale}";
+Acquire::AllowInsecureRepositories "false";
+"""

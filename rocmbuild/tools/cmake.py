@@ -1,0 +1,89 @@
+"""Command lines and environment for CMake and Ninja, and what they print."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from rocmbuild.errors import RootError
+from rocmbuild.tools.sandbox import Environment
+
+NINJA_STATUS = "[%f/%t] "
+
+_PROGRESS = re.compile(r"^\[(\d+)/(\d+)\] (.*)")
+_PACKAGE = re.compile(
+    r'Could not find a package configuration file provided by "(?P<config>[^"]+)"'
+    r"|By not providing \"Find(?P<module>[^\"]+)\.cmake\""
+    r"|Could NOT find (?P<plain>[A-Za-z0-9_-]+)"
+)
+
+
+@dataclass(frozen=True)
+class BuildTools:
+    """The CMake (a directory) and the Ninja (a file) that go into every sandbox, and their versions."""
+
+    cmake: Path
+    ninja: Path
+    versions: Mapping[str, str]
+
+    @property
+    def mounts(self) -> dict[str, Path]:
+        """Return the files by the names under which the sandbox mounts them."""
+        return {"cmake": self.cmake, "ninja": self.ninja}
+
+
+def find_build_tools() -> BuildTools:
+    """Return the CMake and Ninja that were installed with rocmbuild; RootError if they were not."""
+    places = {"cmake": _installed("cmake", "data/bin/cmake").parent.parent, "ninja": _installed("ninja", "bin/ninja")}
+    return BuildTools(places["cmake"], places["ninja"], {name: metadata.version(name) for name in places})
+
+
+def _installed(package: str, suffix: str) -> Path:
+    """Return a file of an installed Python package by the end of its path."""
+    try:
+        for file in metadata.files(package) or ():
+            if file.as_posix().endswith(suffix):
+                return Path(str(file.locate())).resolve()
+    except metadata.PackageNotFoundError:
+        pass
+    raise RootError(f"the Python package {package} is missing", hint=f"pip install {package}")
+
+
+def configure(environment: Environment, subdir: str, variables: Mapping[str, str]) -> list[str]:
+    """Return the argv that configures a component with Ninja as its generator."""
+    source = environment.path("source")
+    return [
+        f"{environment.path('tool', 'cmake')}/bin/cmake",
+        "-G",
+        "Ninja",
+        "-S",
+        source if subdir == "." else f"{source}/{subdir}",
+        "-B",
+        environment.path("build"),
+        *(f"-D{key}={value}" for key, value in sorted(variables.items())),
+    ]
+
+
+def build(environment: Environment, targets: Sequence[str]) -> list[str]:
+    """Return the argv that builds; it has no ``-j``, for that would switch the jobserver client off."""
+    return [environment.path("tool", "ninja"), "-C", environment.path("build"), *targets]
+
+
+def install(environment: Environment) -> list[str]:
+    """Return the argv that installs; DESTDIR in its environment says where."""
+    return [f"{environment.path('tool', 'cmake')}/bin/cmake", "--install", environment.path("build")]
+
+
+def progress(line: str) -> tuple[int, int, str] | None:
+    """Return (done, total, what) of a status line of Ninja, or None."""
+    match = _PROGRESS.match(line)
+    return (int(match[1]), int(match[2]), match[3]) if match else None
+
+
+def missing_packages(text: str) -> list[str]:
+    """Return the CMake packages that a configure run looked for in vain, in order."""
+    found = (match["config"] or match["module"] or match["plain"] for match in _PACKAGE.finditer(text))
+    return list(dict.fromkeys(name for name in found if name))
