@@ -140,6 +140,9 @@ def explain_namespaces(machine: Path, said: str) -> Finding:
         detail = f"forbidden by the container ({said})"
         advice = "allow them when starting it (docker run --privileged), or use --environment host"
         return Finding(subject, "missing", detail, advice=advice)
+    if _in_chroot(machine):
+        detail = "forbidden in a chroot, by every kernel"
+        return Finding(subject, "missing", detail, advice="leave the chroot, or use --environment host")
     return Finding(subject, "missing", f"bubblewrap failed: {said}", advice="use --environment host")
 
 
@@ -153,6 +156,13 @@ def _sysctl(machine: Path, name: str) -> str:
 def _in_container(machine: Path) -> bool:
     marks = (".dockerenv", "run/.containerenv", "run/systemd/container")
     return any((machine / mark).exists() for mark in marks)
+
+
+def _in_chroot(machine: Path) -> bool:
+    try:
+        return not (machine / "proc/1/root").samefile(machine)
+    except OSError:
+        return False
 
 
 def check_python_tools() -> list[Finding]:
