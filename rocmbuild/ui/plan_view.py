@@ -1,0 +1,143 @@
+"""A plan as a table for people and as a Graphviz graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from rocmbuild.ui.format import about, duration
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.table import Table
+    from rich.text import Text
+
+Row = Mapping[str, Any]
+"""A row of ``rocmbuild plan --json``: component, machine, action, version, fingerprint, needs, estimate, reason."""
+
+KEY_LENGTH = 8
+
+_COLUMNS = ("component", "machine", "action", "version", "key", "needs", "estimate", "reason")
+_PROSE = ("needs", "reason")
+_UNBOUNDED = 10_000
+
+_STYLES = {"build": "yellow", "restore": "cyan", "keep": "green", "provided": "dim"}
+_FILLS = {"build": "#ffe4b3", "restore": "#cfe8ff", "keep": "#d5f0d0", "provided": "#e6e6e6"}
+
+
+def render_table(rows: Sequence[Row], *, reasons: bool = False) -> PlanTable:
+    """Return the plan as a table in the order of its rows, with a line that sums it up.
+
+    ``reasons`` adds a column that says why each component has its action.
+    """
+    return PlanTable(tuple(rows), reasons=reasons)
+
+
+@dataclass(frozen=True)
+class PlanTable:
+    """A plan that rich can print; the columns that a terminal is too narrow for are left out, needs first."""
+
+    rows: tuple[Row, ...]
+    reasons: bool = False
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        leaving: tuple[str, ...] = () if self.reasons else ("reason",)
+        table = self._table(leaving)
+        for name in ("needs", "machine", "version", "key"):
+            if _least_width(table, console, options) <= options.max_width:
+                break
+            leaving = (*leaving, name)
+            table = self._table(leaving)
+        yield table
+        yield Text(sums(self.rows))
+
+    def _table(self, leaving: Sequence[str]) -> Table:
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        names = [name for name in _COLUMNS if name not in leaving]
+        for name in names:
+            justify: Literal["left", "right"] = "right" if name == "estimate" else "left"
+            table.add_column(name, justify=justify, no_wrap=name not in _PROSE, overflow="fold")
+        for row in self.rows:
+            table.add_row(*(_cell(row, name) for name in names))
+        return table
+
+
+def sums(rows: Sequence[Row]) -> str:
+    """Sum a plan up: ``12 build, 3 keep; about 2h 05m of work``."""
+    if not rows:
+        return "the plan is empty"
+    counts = Counter(str(row["action"]) for row in rows)
+    text = ", ".join(f"{count} {action}" for action, count in sorted(counts.items()))
+    seconds = sum(float(row.get("estimate") or 0) for row in rows)
+    return f"{text}; {about(seconds)} of work" if seconds else text
+
+
+def render_dot(rows: Sequence[Row]) -> str:
+    """Return the plan as a Graphviz graph; arrows point from a component to what it needs."""
+    nodes = sorted(rows, key=_identity)
+    known = {_identity(row): row for row in nodes}
+    lines = [
+        "digraph plan {",
+        "  rankdir=LR;",
+        '  node [shape=box, style="rounded,filled", fillcolor="#ffffff", fontname="sans-serif"];',
+        *(_node(row) for row in nodes),
+        *(
+            f"  {_quoted(_identity(row))} -> {_quoted(_resolved(need, row, known))};"
+            for row in nodes
+            for need in sorted(row.get("needs") or ())
+        ),
+        "}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _least_width(table: Table, console: Console, options: ConsoleOptions) -> int:
+    """Return the columns of a terminal that a table needs so that no word of it is broken."""
+    from rich.measure import Measurement
+
+    return Measurement.get(console, options.update_width(_UNBOUNDED), table).minimum
+
+
+def _cell(row: Row, name: str) -> Text:
+    from rich.text import Text
+
+    value = row.get({"key": "fingerprint"}.get(name, name))
+    if name == "action":
+        return Text(str(value), style=_STYLES.get(str(value).lower(), ""))
+    if name == "estimate":
+        return Text(duration(float(value)) if value else "")
+    if name == "key":
+        return Text(str(value or "")[:KEY_LENGTH], style="dim")
+    if name == "needs":
+        return Text(" ".join(value or ()))
+    return Text(str(value or ""), style="bold" if name == "component" else "")
+
+
+def _identity(row: Row) -> str:
+    machine = row.get("machine")
+    return f"{row['component']}:{machine}" if machine else str(row["component"])
+
+
+def _resolved(need: str, row: Row, known: Mapping[str, Row]) -> str:
+    """Return the node a need means: itself, the one on the same machine, or the component on another."""
+    same = f"{need}:{row.get('machine')}"
+    others = [name for name, other in known.items() if other["component"] == need]
+    return next((name for name in (need, same, *others) if name in known), need)
+
+
+def _node(row: Row) -> str:
+    action = str(row["action"])
+    label = "\n".join(str(part) for part in (row["component"], row.get("version"), action) if part)
+    fill = _FILLS.get(action.lower(), "#ffffff")
+    return f"  {_quoted(_identity(row))} [label={_quoted(label)}, fillcolor={_quoted(fill)}];"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\r", "").replace("\n", "\\n")
+    return f'"{escaped}"'

@@ -1,0 +1,204 @@
+"""What a run leaves behind: times, sizes, verification, where the packages are and how to install them."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
+
+from rocmbuild.ui.format import Marks, duration, marks_for, plural, size
+from rocmbuild.ui.lines import Line, line
+from rocmbuild.ui.state import RunState, Status
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+INSTALL = ("rocm-hip-runtime-dev",)
+"""The package that brings the whole HIP runtime and compiler."""
+
+CHECK_STATUSES = ("pass", "fail", "waived", "skipped")
+_UNDONE = {
+    Status.QUEUED: "not run",
+    Status.FAILED: "failed",
+    Status.SKIPPED: "skipped",
+    Status.STOPPED: "stopped",
+}
+_STYLES = {"pass": "green", "fail": "bold red", "waived": "yellow", "skipped": "dim"}
+
+
+@dataclass(frozen=True)
+class ComponentRow:
+    """One component; ``seconds`` and ``cpu_seconds`` are None where nothing ran, ``size`` is bytes of all its debs."""
+
+    component: str
+    action: str
+    seconds: float | None = None
+    cpu_seconds: float | None = None
+    packages: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class VerifyRow:
+    """One check of one package, file or program; ``detail`` says why it is not a pass."""
+
+    check: str
+    subject: str
+    status: Literal["pass", "fail", "waived", "skipped"]
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything the summary tells; ``out`` is the apt repository, ``seconds`` the wall time of the run.
+
+    ``machine`` names where the packages are meant to be installed if that is another machine.
+    """
+
+    components: tuple[ComponentRow, ...]
+    seconds: float
+    out: Path | None = None
+    checks: tuple[VerifyRow, ...] = ()
+    install: tuple[str, ...] = INSTALL
+    machine: str | None = None
+
+
+def component_rows(
+    state: RunState, actions: Mapping[str, str], debs: Mapping[str, Sequence[Path]]
+) -> tuple[ComponentRow, ...]:
+    """Return the rows of the components in ``actions``, with the times of a run and the sizes of their files.
+
+    A component whose task did not end well is told by what became of it instead of its action.
+    """
+    return tuple(
+        _component_row(name, action, state, [path.stat().st_size for path in debs.get(name, ())])
+        for name, action in actions.items()
+    )
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Print a summary: tables, then paths and commands on lines of their own that are never wrapped or cut."""
+    from rocmbuild.ui.console import print_lines, show
+
+    marks = marks_for(console.encoding)
+    if summary.components:
+        print_lines(console, [line()])
+        show(console, component_table(summary))
+    if summary.checks:
+        print_lines(console, [line()])
+        show(console, verify_table(summary.checks))
+        print_lines(console, verify_lines(summary.checks, marks))
+    print_lines(console, [line(), *where_lines(summary)])
+
+
+def component_table(summary: Summary) -> Table:
+    """Return the table of components, the CPU time only if it was measured, and a line of sums."""
+    cpu = any(row.cpu_seconds is not None for row in summary.components)
+    table = _table("component", "action", ">time", *([">cpu"] if cpu else []), ">debs", ">size")
+    table.show_footer = True
+    for row in summary.components:
+        times = [row.seconds, *([row.cpu_seconds] if cpu else [])]
+        table.add_row(
+            row.component,
+            row.action,
+            *("" if seconds is None else duration(seconds) for seconds in times),
+            str(row.packages) if row.packages else "",
+            size(row.size) if row.packages else "",
+        )
+    _foot(table, summary, cpu=cpu)
+    return table
+
+
+def verify_table(checks: Sequence[VerifyRow]) -> Table:
+    """Return the table of checks: how many subjects passed, failed, were waived or skipped in each."""
+    table = _table("check", *(f">{status}" for status in CHECK_STATUSES))
+    counts: dict[str, Counter[str]] = {}
+    for row in checks:
+        counts.setdefault(row.check, Counter())[row.status] += 1
+    for check, counter in counts.items():
+        table.add_row(check, *(_count(counter[status], status) for status in CHECK_STATUSES))
+    return table
+
+
+def verify_lines(checks: Sequence[VerifyRow], marks: Marks) -> list[Line]:
+    """Name everything that is not a pass, failures last, where the eye ends."""
+    signs = {"fail": marks.failed, "waived": marks.note, "skipped": marks.skipped}
+    ordered = [row for status in ("skipped", "waived", "fail") for row in checks if row.status == status]
+    return [
+        line(
+            (f"{signs[row.status]} {row.status} ", _STYLES[row.status]),
+            f"{row.check}: {row.subject}",
+            f": {row.detail}" if row.detail else "",
+        )
+        for row in ordered
+    ]
+
+
+def where_lines(summary: Summary) -> list[Line]:
+    """Say where the packages are and how to install them, and how long everything took."""
+    lines: list[Line] = []
+    packages = sum(row.packages for row in summary.components)
+    if summary.out is not None and packages:
+        total = size(sum(row.size for row in summary.components))
+        lines += [line((plural(packages, "package"), "bold"), f", {total}, in"), line(f"  {summary.out}"), line()]
+        lines += _install_lines(summary, summary.out)
+    return [*lines, line("total time ", (duration(summary.seconds), "bold"))]
+
+
+def source_line(out: Path) -> str:
+    """Return the line for apt's list of sources; apt wants spaces and the like as %20."""
+    return f"deb [trusted=yes] file:{quote(str(out.absolute()))} ./"
+
+
+def _install_lines(summary: Summary, out: Path) -> list[Line]:
+    if not summary.install:
+        return []
+    place = f" on {summary.machine}" if summary.machine else ""
+    commands = (
+        f"echo {shlex.quote(source_line(out))} | sudo tee /etc/apt/sources.list.d/rocm.list",
+        "sudo apt update",
+        f"sudo apt install {shlex.join(summary.install)}",
+    )
+    return [line(f"to install them{place}:"), *(line("  ", (command, "bold cyan")) for command in commands), line()]
+
+
+def _component_row(name: str, action: str, state: RunState, sizes: Sequence[int]) -> ComponentRow:
+    task = state.tasks.get(name)
+    ran = task is not None and task.status in {Status.DONE, Status.FAILED, Status.STOPPED}
+    seconds = task.seconds if task is not None and ran else None
+    if task is not None:
+        action = _UNDONE.get(task.status, action)
+    return ComponentRow(name, action, seconds=seconds, packages=len(sizes), size=sum(sizes))
+
+
+def _count(count: int, status: str) -> Text:
+    from rich.text import Text
+
+    return Text(str(count), style=_STYLES[status]) if count else Text()
+
+
+def _table(*columns: str) -> Table:
+    """Return a table without a frame; a name that begins with ``>`` is a column of numbers."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", footer_style="bold")
+    for name in columns:
+        number = name.startswith(">")
+        table.add_column(name.lstrip(">"), justify="right" if number else "left", no_wrap=number, overflow="fold")
+    return table
+
+
+def _foot(table: Table, summary: Summary, *, cpu: bool) -> None:
+    rows = summary.components
+    footer = ["total", "", ""]  # tasks overlap: the sum of their times means nothing
+    if cpu:
+        footer.append(duration(sum(row.cpu_seconds or 0 for row in rows)))
+    footer += [str(sum(row.packages for row in rows)), size(sum(row.size for row in rows))]
+    for column, text in zip(table.columns, footer, strict=True):
+        column.footer = text

@@ -1,0 +1,101 @@
+"""Plans as tables and graphs."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from rocmbuild.ui.console import make_console, show
+from rocmbuild.ui.format import clean
+from rocmbuild.ui.plan_view import render_dot, render_table, sums
+
+from .script import plan_rows
+
+
+def printed(rows, *, width=None, reasons=False):
+    stream = io.StringIO()
+    console = make_console(stream, force_terminal=width is not None)
+    if width is not None:
+        console.size = (width, 24)
+    show(console, render_table(rows, reasons=reasons))
+    return [clean(row) for row in stream.getvalue().splitlines()]
+
+
+def test_a_plan_as_a_table():
+    assert printed(plan_rows()) == [
+        "component  machine  action  version  key       needs"
+        "                                                      estimate",
+        "llvm       build    build   16.0     01234567"
+        "                                                               2h 03m",
+        "rocr       host     keep    5.6.1    fedcba98  llvm",
+        "clr        host     build   5.6.1    aaaaaaaa  llvm rocr rocm-device-libs rocm-comgr rocm-cmake rocminfo"
+        "    5m 00s",
+        "2 build, 1 keep; about 2h 08m of work",
+    ]
+
+
+def test_reasons_are_told_when_asked():
+    assert "reason" not in printed(plan_rows())[0]
+    lines = printed(plan_rows(), reasons=True)
+    assert lines[0].endswith("estimate  reason")
+    assert lines[1].endswith("its recipe changed")
+
+
+@pytest.mark.parametrize("width", [44, 60, 80, 100, 140])
+def test_no_word_is_broken_at_any_width(width):
+    words = set(" ".join(printed(plan_rows())).split())
+    assert set(" ".join(printed(plan_rows(), width=width)).split()) <= words
+
+
+def test_narrow_terminals_do_without_needs():
+    assert "needs" in printed(plan_rows(), width=80)[0]
+    assert "needs" not in printed(plan_rows(), width=60)[0]
+    assert {"component", "action", "estimate"} <= set(printed(plan_rows(), width=40)[0].split())
+
+
+def test_square_brackets_are_only_text():
+    rows = [{"component": "a[bold]", "action": "build", "reason": "[red]changed[/red]"}]
+    text = "\n".join(printed(rows, reasons=True))
+    assert "a[bold]" in text
+    assert "[red]changed[/red]" in text
+
+
+def test_sums():
+    assert sums([]) == "the plan is empty"
+    assert sums([{"component": "a", "action": "keep"}]) == "1 keep"
+    assert sums(plan_rows()) == "2 build, 1 keep; about 2h 08m of work"
+
+
+def test_a_plan_as_a_graph():
+    lines = render_dot(plan_rows()).splitlines()
+    assert lines[0] == "digraph plan {"
+    assert lines[-1] == "}"
+    assert '  "llvm:build" [label="llvm\\n16.0\\nbuild", fillcolor="#ffe4b3"];' in lines
+    assert '  "rocr:host" [label="rocr\\n5.6.1\\nkeep", fillcolor="#d5f0d0"];' in lines
+    assert '  "clr:host" -> "rocr:host";' in lines
+    assert '  "clr:host" -> "llvm:build";' in lines
+
+
+def test_the_graph_does_not_depend_on_the_order_of_rows():
+    assert render_dot(plan_rows()) == render_dot(plan_rows()[::-1])
+
+
+def test_a_need_is_looked_for_on_the_same_machine_first():
+    rows = [
+        {"component": "llvm", "machine": "build", "action": "build"},
+        {"component": "llvm", "machine": "host", "action": "build"},
+        {"component": "clr", "machine": "host", "action": "build", "needs": ["llvm", "llvm:build"]},
+    ]
+    text = render_dot(rows)
+    assert '"clr:host" -> "llvm:host";' in text
+    assert '"clr:host" -> "llvm:build";' in text
+
+
+def test_names_cannot_break_out_of_the_graph():
+    rows = [{"component": 'a"];\nb\\', "action": "build"}]
+    assert '  "a\\"];\\nb\\\\" [label="a\\"];\\nb\\\\\\nbuild", fillcolor="#ffe4b3"];' in render_dot(rows)
+
+
+def test_an_unknown_action_is_white():
+    assert 'fillcolor="#ffffff"];' in render_dot([{"component": "a", "action": "dream"}])
