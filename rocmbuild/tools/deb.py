@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gzip
 import hashlib
@@ -11,15 +10,15 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from debian.deb822 import Deb822
 
 from rocmbuild.errors import PackageError
 from rocmbuild.process import BASE_ENVIRONMENT, Runner
+from rocmbuild.tools.waiting import in_thread
 from rocmbuild.workspace import remove_tree
 
 LEVEL = 3
@@ -28,7 +27,6 @@ LEVEL = 3
 _RELATIONS = ("Pre-Depends", "Depends", "Recommends", "Suggests", "Conflicts", "Breaks", "Replaces", "Provides")
 _IDENTITY = ("Package", "Source", "Version", "Architecture", "Maintainer", "Installed-Size")
 _FIELDS = (*_IDENTITY, *_RELATIONS, "Section", "Priority", "Homepage", "Description")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,7 @@ class Deb:
 
     ``control`` are its fields (Installed-Size is computed), ``files`` paths of files and links relative to ``stage``,
     ``extra`` further files by their path, ``scripts`` maintainer scripts by kind; ``epoch`` is the time of every file.
+    ``libraries`` are those of ``files`` that are not executable though they have the mode of it.
     """
 
     control: Mapping[str, str]
@@ -45,6 +44,7 @@ class Deb:
     extra: Mapping[str, bytes]
     scripts: Mapping[str, str]
     epoch: int
+    libraries: Collection[str] = ()
 
     @property
     def filename(self) -> str:
@@ -59,7 +59,7 @@ async def build_deb(deb: Deb, out: Path, runner: Runner, *, level: int = LEVEL) 
     Raises PackageError for what cannot be packaged (devices, sockets, two files of one name).
     """
     with _scratch(out) as scratch:
-        size = await _to_end(lambda: assemble(deb, scratch / "tree"))
+        size = await in_thread(assemble, deb, scratch / "tree")
         made, path = scratch / deb.filename, out / deb.filename
         # the bytes of zstd differ between one thread and several, so their number is fixed
         environment = {**BASE_ENVIRONMENT, "SOURCE_DATE_EPOCH": str(deb.epoch), "DPKG_DEB_THREADS_MAX": "1"}
@@ -75,7 +75,7 @@ def assemble(deb: Deb, tree: Path) -> int:
     """Lay a package out in the new directory ``tree``, its control files below DEBIAN; return its size in KiB."""
     tree.mkdir()
     for name in deb.files:
-        _copy(deb.stage / name, tree / name)
+        _copy(deb.stage / name, tree / name, executable=name not in deb.libraries)
     for name, data in deb.extra.items():
         _write(tree / name, data)
     size, sums = _measure(tree)
@@ -109,14 +109,14 @@ def _control(fields: Mapping[str, str]) -> str:
     return str(paragraph.dump())
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path, *, executable: bool) -> None:
     mode = source.lstat().st_mode
     target.parent.mkdir(parents=True, exist_ok=True)
     if stat.S_ISLNK(mode):
         target.symlink_to(source.readlink())
     elif stat.S_ISREG(mode):
         shutil.copyfile(source, target)
-        target.chmod(0o755 if mode & stat.S_IXUSR else 0o644)
+        target.chmod(0o755 if executable and mode & stat.S_IXUSR else 0o644)
     else:
         raise PackageError(
             f"it is neither a file nor a link ({stat.filemode(mode)})",
@@ -175,13 +175,3 @@ def _scratch(out: Path) -> Iterator[Path]:
         yield path
     finally:
         remove_tree(path)
-
-
-async def _to_end(work: Callable[[], _Result]) -> _Result:
-    """Run ``work`` in a thread; when cancelled, let it end first, as the directory it writes to is removed then."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise

@@ -44,7 +44,7 @@ def parse(text: str, where: str | None = None) -> tuple[Relation, ...]:
 
 
 def fill(text: str, versions: Mapping[str, str], where: str) -> str | None:
-    """Replace ``{package:NAME}`` by ``NAME (= version)``, where ``versions`` are those of the packages made so far.
+    """Replace ``{package:NAME}`` by ``NAME (= version)``, where ``versions`` are those of the release.
 
     ``{package?:NAME}`` is left out if there is no such package, and so is a relation that has nothing else: None.
     Raises PackageError for one that is not optional.
@@ -54,7 +54,7 @@ def fill(text: str, versions: Mapping[str, str], where: str) -> str | None:
         name = match["name"]
         if name not in versions:
             raise PackageError(
-                f"it is related to {name}, but no package of that name is made before it",
+                f"it is related to {name}, but this release has no package of that name",
                 where=where,
                 hint=f"{nearest(name, versions)}; or write {{package?:{name}}} if it may be missing",
             )

@@ -94,6 +94,13 @@ def test_modes_owners_and_times_are_explicit(stage, tmp_path):
     assert "./opt/rocm/unowned" not in rows
 
 
+def test_libraries_are_not_executable(stage, tmp_path):
+    (stage / FILES[3]).chmod(0o755)
+    path = build(replace(deb(stage), libraries={FILES[3]}), tmp_path / "out")
+    modes = {row.split()[-1]: row.split()[0] for row in query("dpkg-deb", "--contents", path).splitlines()}
+    assert (modes[f"./{FILES[3]}"], modes[f"./{FILES[1]}"]) == ("-rw-r--r--", "-rwxr-xr-x")
+
+
 def test_control_members(stage, tmp_path):
     path = build(deb(stage), tmp_path / "out")
     query("dpkg-deb", "--control", path, tmp_path / "control")
@@ -134,9 +141,9 @@ def test_the_stage_tree_is_not_touched(stage, tmp_path):
     assert {path: path.lstat() for path in stage.rglob("*")} == before
 
 
-def test_what_is_no_file_cannot_be_packaged(stage, tmp_path):
+def test_what_is_no_file_cannot_be_packaged(stage, tmp_path, monkeypatch):
+    monkeypatch.chdir(stage)  # the name of a socket has a short limit
     with socket.socket(socket.AF_UNIX) as server:
-        os.chdir(stage)  # the name of a socket has a short limit
         server.bind("opt/rocm/socket")
         with pytest.raises(PackageError, match=r"neither a file nor a link \(s") as caught:
             build(replace(deb(stage), files=("opt/rocm/socket",)), tmp_path / "out")
