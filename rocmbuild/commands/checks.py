@@ -207,7 +207,7 @@ async def check_suite(archive: Archive, distribution: Distribution) -> Finding:
 
 def check_disk(places: Mapping[str, Path]) -> list[Finding]:
     """Look at the free space where each of ``places`` is, or will be."""
-    return [_disk(f"disk: {name}", path, _free(path)) for name, path in places.items()]
+    return [judge_disk(f"disk: {name}", path, _free(path)) for name, path in places.items()]
 
 
 def _free(path: Path) -> int:
@@ -216,7 +216,8 @@ def _free(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-def _disk(subject: str, path: Path, free: int) -> Finding:
+def judge_disk(subject: str, path: Path, free: int) -> Finding:
+    """Compare the free bytes at ``path`` with what a release takes."""
     text = f"{size(free)} free in {path}"
     if free >= DISK:
         return Finding(subject, "ok", text)

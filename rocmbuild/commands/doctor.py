@@ -82,11 +82,15 @@ def missing_packages(findings: Sequence[Finding]) -> list[str]:
     return sorted({package for finding in findings for package in finding.packages})
 
 
-def as_root(argv: Sequence[str], *, ask: bool = True) -> list[str]:
+def as_root(argv: Sequence[str], *, root: bool, ask: bool = True) -> list[str]:
     """Return the argv that runs as root; ``ask`` False makes sudo fail rather than ask for a password."""
-    if os.geteuid() == 0:
-        return list(argv)
-    return ["sudo", *(() if ask else ("--non-interactive",)), *argv]
+    return [*_sudo(root, ask), *argv]
+
+
+def _sudo(root: bool, ask: bool) -> tuple[str, ...]:
+    if root:
+        return ()
+    return ("sudo",) if ask else ("sudo", "--non-interactive")
 
 
 async def _install(packages: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -95,24 +99,25 @@ async def _install(packages: Sequence[str], environment: Mapping[str, str]) -> N
         raise RocmBuildError(
             "apt-get is missing: this is not Debian", hint=f"install {' '.join(packages)} some other way"
         )
+    root = os.geteuid() == 0
     runner = Runner(on_line=lambda text: print(text, file=sys.stderr, flush=True))
     apt_get = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"]
-    install = as_root([*apt_get, "install", "--yes", "--no-install-recommends", *packages], ask=False)
+    install = as_root([*apt_get, "install", "--yes", "--no-install-recommends", *packages], root=root, ask=False)
     try:
         if await runner.run(install, env=environment, check=False) == 0:
             return
-        update = as_root([*apt_get, "update"], ask=False)
+        update = as_root([*apt_get, "update"], root=root, ask=False)
         await runner.run(update, env=environment, check=False)  # one source that fails may not matter
         await runner.run(install, env=environment)
     except ProcessError as error:
-        by_hand = shlex.join(_apt_get_install(packages))
+        by_hand = shlex.join(_apt_get_install(packages, root=root))
         raise RocmBuildError(
             "the missing packages could not be installed", hint=f"run it yourself: {by_hand}"
         ) from error
 
 
-def _apt_get_install(packages: Sequence[str]) -> list[str]:
-    return as_root(["apt-get", "install", *packages])
+def _apt_get_install(packages: Sequence[str], *, root: bool) -> list[str]:
+    return as_root(["apt-get", "install", *packages], root=root)
 
 
 def _print(findings: Sequence[Finding]) -> None:
@@ -125,19 +130,20 @@ def _print(findings: Sequence[Finding]) -> None:
     for finding in findings:
         table.add_row(Text(finding.status, style=_STYLES[finding.status]), finding.subject, finding.detail)
     show(console, table)
-    lines = _remedies(findings)
+    lines = remedies(findings, root=os.geteuid() == 0)
     if lines:
         print("\nwhat mends it:", *(f"  {line}" for line in lines), sep="\n")
 
 
-def _remedies(findings: Sequence[Finding]) -> list[str]:
+def remedies(findings: Sequence[Finding], *, root: bool) -> list[str]:
+    """Return commands and advice, one per line; packages of all findings go into one command."""
     lines = []
     packages = missing_packages(findings)
     if packages:
-        lines.append(f"{shlex.join(_apt_get_install(packages))}    (or: rocmbuild doctor --fix)")
+        lines.append(f"{shlex.join(_apt_get_install(packages, root=root))}    (or: rocmbuild doctor --fix)")
     for finding in findings:
         if finding.command:
-            lines.append(shlex.join(as_root(finding.command)))
+            lines.append(shlex.join(as_root(finding.command, root=root)))
         if finding.advice:
             lines.append(f"{finding.subject}: {finding.advice}")
     return list(dict.fromkeys(lines))
