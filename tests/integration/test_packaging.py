@@ -304,6 +304,13 @@ def test_run_time_packages_of_a_provided_component_are_dependencies(toy, tmp_pat
     assert control(package)["Depends"] == "lld-17, llvm-17"
 
 
+def test_packages_that_are_not_made_yet_are_known_by_the_versions_of_the_release(toy, tmp_path):
+    versions = {"rocm-llvm": "16.0.0.50601-1", "toy": "0-stale"}
+    (runtime, headers, _) = make(replace(toy, versions=versions, out=tmp_path / "debs"))
+    assert "rocm-llvm (= 16.0.0.50601-1) | llvm-17" in control(runtime)["Depends"].split(", ")
+    assert control(headers)["Depends"] == f"toy (= {VERSION})"
+
+
 def test_a_failure_leaves_the_packages_of_the_last_run(toy, tmp_path):
     out = tmp_path / "debs"
     make(replace(toy, out=out))
