@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from pathlib import Path
 
 from rocmbuild import events
 from rocmbuild.commands.session import Session, open_session
@@ -86,22 +85,19 @@ async def _carry_out(session: Session, tasks: list[Task], jobserver: Jobserver, 
 
 def _summarize(session: Session, output: Output, reactor: Reactor, seconds: float) -> None:
     from rocmbuild.ui.console import make_console
-    from rocmbuild.ui.summary import Summary, component_rows, print_summary
+    from rocmbuild.ui.summary import Summary, VerifyRow, component_rows, print_summary
 
     if session.settings.verbosity < 0:
         return
     words = {Action.BUILD: "built", Action.KEEP: "kept", Action.PROVIDED: "provided"}
-    actions = {
-        job.name: words[job.action] if reactor.state.tasks or job.action is not Action.BUILD else "to build"
-        for job in session.plan.jobs
-    }
-    debs: dict[str, list[Path]] = {job.name: output.deb_files(job) for job in session.plan.jobs}
+    actions = {job.name: words[job.action] for job in session.plan.jobs}
+    debs = {job.name: output.deb_files(job) for job in session.plan.jobs}
     print_summary(
         Summary(
             components=component_rows(reactor.state, actions, debs),
             seconds=seconds,
             out=session.workspace.out,
-            checks=output.verify_rows(),
+            checks=tuple(VerifyRow(**vars(row)) for row in output.verify_rows()),
             install=output.installable(),
         ),
         make_console(sys.stdout),

@@ -73,18 +73,19 @@ _PROGRAMS = (
 
 
 def check_programs(
-    *, root: bool, path: str = BASE_ENVIRONMENT["PATH"], programs: Sequence[Program] = _PROGRAMS
+    *, root: bool, sandboxed: bool, path: str = BASE_ENVIRONMENT["PATH"], programs: Sequence[Program] = _PROGRAMS
 ) -> list[Finding]:
     """Look for the programs on ``path``; without root rights the helpers for user namespaces too."""
     helpers = () if root else (Program("newuidmap", "uidmap", "lets you make roots without being root"),)
-    return [_program(program, path) for program in (*programs, *helpers)]
+    return [_program(program, path, sandboxed) for program in (*programs, *helpers)]
 
 
-def _program(program: Program, path: str) -> Finding:
+def _program(program: Program, path: str, sandboxed: bool) -> Finding:
     found = shutil.which(program.name, path=path)
     if found is not None:
         return Finding(program.name, "ok", found)
-    return Finding(program.name, "missing", f"not found; it {program.purpose}", packages=(program.package,))
+    status: Status = "warning" if program.name == "bwrap" and not sandboxed else "missing"
+    return Finding(program.name, status, f"not found; it {program.purpose}", packages=(program.package,))
 
 
 def check_subordinate_ids(*, root: bool, etc: Path = Path("/etc"), user: str | None = None) -> list[Finding]:

@@ -51,7 +51,7 @@ async def examine(settings: Settings) -> list[Finding]:
     sandboxed = settings.environment == "sandbox"
     return [
         *checks.check_python_tools(),
-        *checks.check_programs(root=root),
+        *checks.check_programs(root=root, sandboxed=sandboxed),
         *checks.check_subordinate_ids(root=root),
         *await checks.check_sandbox(Runner(), needed=sandboxed),
         checks.check_keyring(),

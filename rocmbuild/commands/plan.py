@@ -20,12 +20,12 @@ def run(settings: Settings) -> int:
     elif settings.format == "dot":
         from rocmbuild.ui.plan_view import render_dot
 
-        print(render_dot(rows))
+        print(render_dot(rows), end="")
     else:
-        from rocmbuild.ui.console import make_console
+        from rocmbuild.ui.console import make_console, show
         from rocmbuild.ui.plan_view import render_table
 
-        make_console(sys.stdout).print(render_table(rows, reasons=settings.verbosity > 0))
+        show(make_console(sys.stdout), render_table(rows, reasons=settings.verbosity > 0))
     return 0
 
 

@@ -23,9 +23,10 @@ from rocmbuild.run.stamps import Stamps
 from rocmbuild.settings import Settings
 from rocmbuild.tools.apt import Apt, ArchiveFinder
 from rocmbuild.tools.cmake import BuildTools, find_build_tools
+from rocmbuild.tools.download import Downloads
 from rocmbuild.tools.git import Git
 from rocmbuild.tools.root import Root, RootSpec, find_root
-from rocmbuild.workspace import Cache, Workspace, tree_digest
+from rocmbuild.workspace import Cache, Workspace, read_json, tree_digest
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,12 @@ class Session:
 async def open_session(settings: Settings, runner: Runner) -> Session:
     """Make the plan the settings ask for; nothing is downloaded but the refs of git sources."""
     catalog = make_catalog(settings.manifests, settings.recipes, settings.targets)
-    manifest = catalog.manifest(settings.required_branch())
+    manifest = catalog.manifest(branch(settings))
     cache = Cache(settings.cache)
     environment = network_environment(settings.environ)
     finder = ArchiveFinder(environment, settings.apt_mirror, settings.allow_stale_archive)
     git = Git(cache.git, environment, settings.mirrors, settings.offline)
-    sourcing = Sourcing(git, cache.downloads, finder, settings.offline)
+    sourcing = Sourcing(git, Downloads(cache.downloads, finder, git.rewrite, environment, settings.offline))
     tools = find_build_tools()
     selection = await _identified(_selection(settings, catalog, manifest, tools), sourcing, runner)
     workspace = Workspace(settings.workspace, manifest.branch, f"{selection.distribution.name}-{selection.target.arch}")
@@ -88,6 +89,14 @@ async def open_session(settings: Settings, runner: Runner) -> Session:
     root = find_root(cache.roots, spec) if spec else None
     plan = make_plan(selection, stamps.built(manifest.components), root.digest if root else None)
     return Session(settings, plan, workspace, cache, stamps, sourcing, finder, tools, spec)
+
+
+def branch(settings: Settings) -> str:
+    """Return the branch that was named, or for verbs that look at what is there, that of the last build."""
+    last = read_json(settings.workspace / "last.json") or {}
+    if settings.branch is None and settings.verb in ("shell", "verify", "package") and "branch" in last:
+        return str(last["branch"])
+    return settings.required_branch()
 
 
 def root_spec(selection: Selection) -> RootSpec:
@@ -215,7 +224,7 @@ def _local(name: str, path: Path, manifest: Manifest) -> Source:
 
 def _options(settings: Settings) -> Iterable[str]:
     """Yield the options that decide what is built, so that a rerun line builds the same."""
-    yield from ("--branch", settings.required_branch())
+    yield from ("--branch", branch(settings))
     for option, value in (("--target", settings.target), ("--distribution", settings.distribution)):
         if value is not None:
             yield from (option, value)

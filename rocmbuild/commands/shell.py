@@ -76,5 +76,9 @@ async def _sources(session: Session, job: Job, runner: Runner) -> None:
             continue
         await session.sourcing.fetch(source, runner)
         await session.sourcing.prepare(
-            source, wanted.component.subdir, wanted.recipe, session.workspace.source(name), runner
+            source,
+            wanted.component.subdir,
+            wanted.recipe,
+            session.workspace.source(name),
+            runner,
         )

@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rocmbuild.errors import UsageError
 from rocmbuild.model.manifest import Component, Source
 from rocmbuild.model.recipe import Edit, Resolved
+from rocmbuild.model.template import placeholders_in
+from rocmbuild.workspace import tree_digest
 
 FORMAT = 1
 """Raised when the engine itself begins to build the same inputs differently."""
@@ -25,7 +28,7 @@ def source_identity(source: Source, recipe: Resolved) -> dict[str, Any]:
     """Return what pins a source: its commit, its sum, or the digest of a tree."""
     pin = {"git": source.commit, "local": source.sha256, "bundled": None}.get(source.kind, source.sha256)
     return {
-        "pin": pin if source.kind != "bundled" else _directory(recipe.directory / source.path),
+        "pin": pin if source.kind != "bundled" else _bundled(source, recipe),
         "submodules": source.submodules,
         "layout": [[rule.source, rule.target, list(rule.exclude)] for rule in source.layout],
         "edits": [_edit(edit) for edit in source.edits],
@@ -78,7 +81,19 @@ def recipe_packages(recipe: Resolved) -> Any:
         ],
         "discard": [list(discard.files) for discard in recipe.discards],
         "license": [recipe.spdx, list(recipe.license_files), recipe.homepage],
+        "description": recipe.description,
+        "changelog": [
+            *([edit.file, edit.why] for edit in recipe.edits),
+            *([patch.path.name, patch.why] for patch in recipe.patches),
+        ],
     }
+
+
+def package_values(recipe: Resolved, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of the placeholders that the packages of a recipe mention."""
+    scripts = [path.read_text(encoding="utf-8") for rule in recipe.packages for _, path in rule.scripts]
+    mentioned = placeholders_in(json.dumps([recipe_packages(recipe), scripts]))
+    return {name: values[name] for name in sorted(mentioned & values.keys())}
 
 
 _RELATIONS = ("depends", "recommends", "suggests", "provides", "conflicts", "breaks", "replaces")
@@ -92,6 +107,8 @@ def _file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _directory(path: Path) -> list[list[str]]:
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    return [[str(file.relative_to(path)), _file(file)] for file in files]
+def _bundled(source: Source, recipe: Resolved) -> str:
+    path = recipe.directory / source.path
+    if not path.is_dir():
+        raise UsageError(f"there is no directory {path}", where=source.where, hint="bundled names one of the recipe")
+    return tree_digest(path)

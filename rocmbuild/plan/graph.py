@@ -122,7 +122,9 @@ def _refuse_cycles(graph: Graph) -> None:
         cycle = nx.find_cycle(build_graph(graph))
     except nx.NetworkXNoCycle:
         return
-    path = " → ".join(str(edge[0]) for edge in (*cycle, cycle[0]))
+    users = [edge[0] for edge in cycle][::-1]  # an edge leads from a need to its user: backwards, each needs the next
+    first = users.index(min(users))
+    path = " → ".join(str(node) for node in (*users[first:], *users[:first], users[first]))
     raise UsageError(
         f"components need each other in a circle: {path}",
         hint="remove one of these edges from needs.tools, needs.libs or needs.sources of its recipe",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rocmbuild.model.condition import Facts
 from rocmbuild.model.manifest import Component, Manifest, Source
@@ -13,8 +13,11 @@ from rocmbuild.model.recipe import Provided, Recipe, Resolved
 from rocmbuild.model.target import Distribution, Target
 from rocmbuild.model.template import substitute
 from rocmbuild.plan import fingerprint
-from rocmbuild.plan.graph import Graph, Node, make_graph, order, visible
+from rocmbuild.plan.graph import Node, make_graph, order, visible
 from rocmbuild.plan.values import deb_version, placeholders, substituted
+
+if TYPE_CHECKING:
+    from rocmbuild.plan.graph import Graph
 
 
 class Action(enum.Enum):
@@ -111,6 +114,8 @@ class Plan:
     python_packages: tuple[str, ...]
     package_versions: Mapping[str, str]
     """version of every package of the release, by name"""
+    values: Mapping[str, str]
+    """placeholders that all recipes share"""
 
     def job(self, name: str) -> Job:
         """Return the job of a component."""
@@ -158,6 +163,7 @@ def make_plan(selection: Selection, built: Mapping[str, Built], root_digest: str
         system_packages=planner.system_packages,
         python_packages=tuple(sorted({name for recipe in recipes.values() for name in recipe.needs.python})),
         package_versions=planner.package_versions,
+        values=planner.shared,
     )
 
 
@@ -212,7 +218,7 @@ class _Planner:
         inputs = self._inputs(node, recipe, source_key, seen)
         key = fingerprint.build_key(inputs)
         local = component.source.kind == "local"
-        package_key = fingerprint.package_key(key, self._package_inputs(name, recipe))
+        package_key = fingerprint.package_key(key, self._package_inputs(name, recipe, values))
         action, reason, repackage = self._decide(node, key, package_key, seen)
         known = self.built.get(name)
         self.jobs[node] = Job(
@@ -244,8 +250,7 @@ class _Planner:
             "machine": node.machine_name,
             "source": source_key,
             "sources": [
-                fingerprint.source_key(selection.manifest.components[name], self.recipes[name])
-                for name in recipe.needs.sources
+                self.jobs[Node(name, node.machine_name)].source_key for name in recipe.needs.sources
             ],
             "subdir": recipe.subdir,
             "targets": list(recipe.targets),
@@ -267,10 +272,11 @@ class _Planner:
         provided = self.provided[name]
         return None if provided is None else [provided.version, provided.home, [list(link) for link in provided.links]]
 
-    def _package_inputs(self, name: str, recipe: Resolved) -> dict[str, Any]:
+    def _package_inputs(self, name: str, recipe: Resolved, values: Mapping[str, str]) -> dict[str, Any]:
         provided = self.provided[name]
         return {
             **fingerprint.recipe_packages(recipe),
+            "values": fingerprint.package_values(recipe, values),
             "runtime": list(provided.runtime) if provided else [],
             "versions": self.package_versions,
             "arch": self.selection.target.arch,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from rocmbuild.tools.prefix import merge
 from rocmbuild.tools.root import Root
 from rocmbuild.tools.runpath import relocate_tree
 from rocmbuild.tools.sandbox import Environment, Host, Mounts, Sandbox
+from rocmbuild.tools.waiting import in_thread
 from rocmbuild.workspace import Workspace, new_directory, remove_tree, tree_digest, write_text
 
 EPOCH = 1704067200
@@ -143,7 +143,7 @@ async def configure(site: Site, job: Job, context: StepContext) -> None:
         context.note("goes on in the build tree of an earlier run")
         await make_prefix(site, job)
         return
-    await asyncio.to_thread(remove_tree, site.workspace.build(job.name))
+    await in_thread(remove_tree, site.workspace.build(job.name))
     await make_prefix(site, job)
     where = environment(site, job)
     argv = cmake.configure(where, job.recipe.subdir, variables(site, job, where))
@@ -188,12 +188,12 @@ async def install(site: Site, job: Job, seconds: float, context: StepContext) ->
     begun = time.monotonic()
     site.stamps.forget(job.name)
     stage = site.workspace.stage(job.name)
-    await asyncio.to_thread(remove_tree, stage)
+    await in_thread(remove_tree, stage)
     if job.recipe.builds:
         where = environment(site, job)
         await _run(site, job, cmake.install(where), context.runner, {"DESTDIR": where.path("stage")})
     stage.mkdir(parents=True, exist_ok=True)
-    output = await asyncio.to_thread(_finish_stage, site.plan, job, stage)
+    output = await in_thread(_finish_stage, site.plan, job, stage)
     site.stamps.record(job, site.root_digest, output, seconds + time.monotonic() - begun)
 
 
@@ -227,7 +227,7 @@ async def make_prefix(site: Site, job: Job) -> None:
         with new_directory(site.workspace.prefix(job.name)) as directory:
             merge(trees, directory)
 
-    await asyncio.to_thread(fill)
+    await in_thread(fill)
 
 
 async def _run(

@@ -134,7 +134,9 @@ class Pipeline:
             await self.sourcing.fetch(source, context.runner)
 
         async def prepare(context: StepContext) -> None:
-            prepared = await self.sourcing.prepare(source, job.component.subdir, job.recipe, target, context.runner)
+            prepared = await self.sourcing.prepare(
+                source, job.component.subdir, job.recipe, target, context.runner
+            )
             for outcome in prepared.outcomes:
                 context.note(str(outcome))
 

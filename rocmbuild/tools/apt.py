@@ -11,13 +11,16 @@ from urllib.parse import quote
 from rocmbuild.errors import FetchError, RootError, UsageError
 from rocmbuild.model.target import Distribution
 from rocmbuild.process import ProcessError, Runner
-from rocmbuild.workspace import waiting_lock, write_text
+from rocmbuild.tools.waiting import held
+from rocmbuild.workspace import write_text
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 HELPER = "/usr/lib/apt/apt-helper"
 
 _SUITE = re.compile(r"(sid|unstable|testing|stable|oldstable|[a-z]+)\Z")
 _INSTALL = re.compile(r"^Inst (?P<name>[^ ]+) .*?\((?P<version>[^ ]+) .*\[(?P<arch>[^ ]+)\]\)")
+_ORIGIN = "Debian"
+_GONE = re.compile(r"(?<!\S)404(?!\S)")
 _STALE = ("is expired", "is not valid yet", "Valid-Until")
 
 
@@ -71,8 +74,9 @@ async def find_archive(
         main: str | None = mirror.rstrip("/") + "/"
         security: str | None = None
     else:
-        argv = ["apt-get", "indextargets", "--no-release-info", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"]
-        output = await runner.capture([*argv, "Created-By: Packages"], env=environment)
+        form = "$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)"
+        argv = ["apt-get", "indextargets", "--format", form, "Created-By: Packages"]
+        output = await runner.capture(argv, env=environment)
         main, security = choose_addresses(output.decode())
     if main is None:
         raise UsageError(
@@ -83,17 +87,25 @@ async def find_archive(
 
 
 def choose_addresses(targets: str) -> tuple[str | None, str | None]:
-    """Pick the main and the security archive out of ``URI RELEASE COMPONENT`` lines of apt."""
+    """Pick the main and the security archive out of ``URI RELEASE COMPONENT ORIGIN`` lines of apt.
+
+    Others have suites named ``stable`` or ``bookworm`` too; what they are is known once apt has their Release file.
+    """
     main = security = None
-    for line in targets.splitlines():
-        uri, release, component = (*line.split(), "", "", "")[:3]
-        if component != "main":
+    lines = [(*line.split(maxsplit=3), "", "", "", "")[:4] for line in targets.splitlines()]
+    named = any(origin == _ORIGIN for *_, origin in lines)
+    for uri, release, component, origin in lines:
+        if component != "main" or (named and origin != _ORIGIN) or not (origin == _ORIGIN or _is_unknown(origin)):
             continue
         if release.endswith(("-security", "/updates")):
             security = security or uri
         elif _SUITE.match(release) and release != "nodistro":
             main = main or uri
     return main, security
+
+
+def _is_unknown(origin: str) -> bool:
+    return origin in ("", "$(ORIGIN)")  # apt leaves a word that it does not know as it is
 
 
 @dataclass(frozen=True)
@@ -141,7 +153,7 @@ class Apt:
         config = self._configure()
         names = [f"{item.name}:{item.arch}={item.version}" for item in packages if item.arch != "all"]
         names += [f"{item.name}={item.version}" for item in packages if item.arch == "all"]
-        with waiting_lock(self.archives / ".rocmbuild-lock"):
+        async with held(self.archives / ".rocmbuild-lock", runner.on_line):
             try:
                 await self._apt(runner, config, "--yes", "--download-only", "install", *names)
             except ProcessError as error:
@@ -212,7 +224,7 @@ class ArchiveFinder:
 
 def _pool_error(path: str, error: ProcessError) -> FetchError:
     text = " ".join(error.tail)
-    if "404" in text:
+    if _GONE.search(text):
         return FetchError(
             f"pool/main/{path} is not in the archive (any more): a newer version has taken its place, "
             "or this mirror does not carry it",

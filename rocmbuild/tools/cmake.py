@@ -15,8 +15,8 @@ NINJA_STATUS = "[%f/%t] "
 
 _PROGRESS = re.compile(r"^\[(\d+)/(\d+)\] (.*)")
 _PACKAGE = re.compile(
-    r'Could not find a package configuration file provided by "(?P<config>[^"]+)"'
-    r"|By not providing \"Find(?P<module>[^\"]+)\.cmake\""
+    r'Could not find a package configuration file provided\s+by\s+"(?P<config>[^"]+)"'
+    r"|By not providing\s+\"Find(?P<module>[^\"]+)\.cmake\""
     r"|Could NOT find (?P<plain>[A-Za-z0-9_-]+)"
 )
 

@@ -20,7 +20,8 @@ from rocmbuild.errors import RootError
 from rocmbuild.model.target import Distribution
 from rocmbuild.process import ProcessError, Runner
 from rocmbuild.tools.apt import Apt, Available
-from rocmbuild.workspace import new_directory, read_json, waiting_lock, write_json
+from rocmbuild.tools.waiting import held
+from rocmbuild.workspace import new_directory, read_json, write_json
 
 FORMAT = 1
 """Raised whenever the same packages would give another tree."""
@@ -71,7 +72,7 @@ def find_root(directory: Path, spec: RootSpec) -> Root | None:
 
 async def make_root(directory: Path, spec: RootSpec, apt: Apt, runner: Runner) -> Root:
     """Return the root for ``spec``, making it if there is none; RootError or FetchError if that fails."""
-    with waiting_lock(directory / f".{spec.key}.lock"):
+    async with held(directory / f".{spec.key}.lock", runner.on_line):
         found = find_root(directory, spec)
         if found is not None:
             return found
@@ -98,8 +99,11 @@ async def _populate(tree: Path, packages: Sequence[tuple[Available, Path]], runn
         async with tasks:
             return await _unpack(tree, info, package, deb, runner)
 
-    async with asyncio.TaskGroup() as group:
-        stanzas = [group.create_task(one(package, deb)) for package, deb in packages]
+    try:
+        async with asyncio.TaskGroup() as group:
+            stanzas = [group.create_task(one(package, deb)) for package, deb in packages]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
     (info.parent / "status").write_text("\n".join(stanza.result() for stanza in stanzas))
     _finish(tree)
 

@@ -1,0 +1,255 @@
+"""From stage trees to what the user gets: checked trees, packages, a repository, and the proof that it works."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rocmbuild.errors import StepError, VerifyError
+from rocmbuild.plan.fingerprint import digest
+from rocmbuild.plan.plan import Job
+from rocmbuild.process import Runner
+from rocmbuild.run.component import EPOCH, Site
+from rocmbuild.run.packaging import BuiltPackage, Packaging, make_packages, read_packages
+from rocmbuild.run.qa import Finding, Stage, check_stage
+from rocmbuild.run.task import StepContext
+from rocmbuild.run.verify import ComponentChecks, Verification, VerifyRow, verify
+from rocmbuild.tools.apt import Apt, ArchiveFinder
+from rocmbuild.tools.repository import write_repository
+from rocmbuild.tools.sandbox import BUILD, SOURCE, STAGE
+from rocmbuild.tools.testroot import BaseSpec, FreshRoot, make_base
+from rocmbuild.tools.waiting import in_thread
+from rocmbuild.workspace import Cache, read_json, sha256_file, write_json
+
+MAINTAINER = "rocmbuild <rocmbuild@localhost>"
+INSTALL = "rocm-hip-runtime-dev"
+"""The metapackage that brings everything for HIP."""
+
+VERIFY_FORMAT = 1
+"""Raised when packages that passed an older verification should be verified again."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Packages, repository and verification of one workspace area."""
+
+    site: Site
+    cache: Cache
+    finder: ArchiveFinder
+    apt: Callable[[Runner], Awaitable[Apt]]
+
+    async def check(self, site: Site, job: Job, context: StepContext) -> None:
+        """Check a stage tree against the rules; StepError names files and rules that fail."""
+        stage = Stage(
+            component=job.name,
+            path=site.workspace.stage(job.name),
+            dependencies=tuple(site.workspace.stage(need) for need in job.needs),
+            root=self._admin(site),
+            prefix=site.plan.selection.manifest.prefix,
+            target=site.plan.selection.target,
+            private=(str(site.workspace.path), str(self.cache.path)),
+            sandbox=(f"{SOURCE}/{job.node.component}", f"{BUILD}/", f"{STAGE}/"),
+        )
+        findings = await in_thread(check_stage, stage, job.recipe.waivers)
+        _write_lines(context.log, [str(finding) for finding in findings])
+        write_json(site.workspace.component(job.name) / "qa.json", [_finding_row(item) for item in findings])
+        failing = [finding for finding in findings if finding.fails]
+        if failing:
+            raise StepError(
+                f"{job.name}: {len(failing)} files break a rule; the first: {failing[0]}",
+                where=failing[0].file,
+                log=str(context.log),
+                hint="mend the build, or waive the rule for these files in the recipe (waivers: rule, files, why)",
+            )
+
+    async def package(self, site: Site, job: Job, context: StepContext) -> None:
+        """Make the packages of a component."""
+        manifest = site.plan.selection.manifest
+        source = site.workspace.source(job.node.component)
+        packaging = Packaging(
+            component=job.node.component,
+            stage=site.workspace.stage(job.name),
+            prefix=manifest.prefix,
+            recipe=job.recipe,
+            source=source if source.is_dir() else None,
+            deb_version=job.deb_version,
+            arch=site.plan.selection.target.arch,
+            admin=self._admin(site),
+            epoch=EPOCH,
+            siblings=self._packages(job.needs),
+            versions=site.plan.package_versions,
+            values=job.values,
+            out=site.workspace.debs(job.name),
+            maintainer=MAINTAINER,
+            runtime=job.provided.runtime if job.provided else (),
+            origin=_origin(job),
+        )
+        await make_packages(packaging, context.runner)
+        write_json(site.workspace.debs(job.name) / "key.json", {"key": job.package_key})
+
+    def deb_files(self, job: Job) -> list[Path]:
+        """Return the packages of a component that are there."""
+        return [package.path for package in read_packages(self.site.workspace.debs(job.name)) or ()]
+
+    def repository_is_current(self) -> bool:
+        """Return whether the repository holds exactly the packages that are there."""
+        out = self.site.workspace.out
+        wanted = self._repository_key()
+        stamp = read_json(self._stamp("repository")) or {}
+        names = {package.path.name for package in self._all_packages().values()}
+        return stamp.get("key") == wanted and names <= {path.name for path in out.glob("*.deb")}
+
+    async def write_repository(self, runner: Runner) -> None:
+        """Make the repository of all packages that are there."""
+        selection = self.site.plan.selection
+        await write_repository(
+            self.site.workspace.out,
+            [package.path for package in self._all_packages().values()],
+            origin="rocmbuild",
+            suite=selection.manifest.branch,
+            arch=selection.target.arch,
+            epoch=EPOCH,
+            runner=runner,
+        )
+        write_json(self._stamp("repository"), {"key": self._repository_key()})
+
+    def installable(self) -> tuple[str, ...]:
+        """Return what to install: the metapackage that brings everything, or all packages if there is none."""
+        packages = self._all_packages()
+        return (INSTALL,) if INSTALL in packages else tuple(packages)
+
+    def is_verified(self) -> bool:
+        """Return whether exactly these packages have passed verification."""
+        record = read_json(self._verify_file()) or {}
+        return bool(record.get("status") == "pass" and record.get("key") == self._verify_key())
+
+    def verify_rows(self) -> tuple[VerifyRow, ...]:
+        """Return the rows of the last verification if it was of these packages."""
+        record = read_json(self._verify_file()) or {}
+        if record.get("key") != self._verify_key():
+            return ()
+        return tuple(VerifyRow(**row) for row in record["rows"])
+
+    async def make_test_root(self, context: StepContext) -> None:
+        """Make the base of the root that packages are installed into."""
+        await make_base(await self._base_spec(context.runner), self.cache.roots, context.runner)
+
+    async def verify(self, context: StepContext) -> None:
+        """Install the packages into a fresh root and run every check; VerifyError if one fails."""
+        selection = self.site.plan.selection
+        job = Verification(
+            root=FreshRoot(
+                spec=await self._base_spec(context.runner),
+                directory=self.site.workspace.path / "verify" / self.site.workspace.area,
+                archives=self.cache.downloads / "debs",
+                repository=self.site.workspace.out,
+            ),
+            bases=self.cache.roots,
+            packages=tuple(self._all_packages()),
+            components=self._checks(),
+            values=self.site.plan.values,
+            gpus=selection.gpus,
+            target=selection.target,
+            prefix=selection.manifest.prefix,
+        )
+        rows = [*self._qa_rows(), *await verify(job, context.runner, context.note, context.progress)]
+        failed = [row for row in rows if row.status == "fail"]
+        record = {
+            "key": self._verify_key(),
+            "status": "fail" if failed else "pass",
+            "rows": [vars(row) for row in rows],
+            "packages": {name: package.sha256 for name, package in self._all_packages().items()},
+        }
+        write_json(self._verify_file(), record)
+        if failed:
+            first = f"{failed[0].check}: {failed[0].subject}: {failed[0].detail}"
+            raise VerifyError(
+                f"{len(failed)} of {len(rows)} checks failed; the first: {first}",
+                log=str(context.log),
+                hint=f"the table is in {self._verify_file()}",
+            )
+
+    def _checks(self) -> tuple[ComponentChecks, ...]:
+        """Return what the recipes want proved, but for checks whose packages are not there."""
+        packages = self._all_packages()
+        return tuple(
+            ComponentChecks(
+                component=job.node.component,
+                checks=tuple(check for check in job.recipe.checks if set(check.packages) <= packages.keys()),
+                waivers=job.recipe.waivers,
+            )
+            for job in self.site.plan.jobs
+            if job.recipe.packages
+        )
+
+    def _qa_rows(self) -> list[VerifyRow]:
+        rows = []
+        for job in self.site.plan.jobs:
+            findings = read_json(self.site.workspace.component(job.name) / "qa.json") or []
+            rows += [VerifyRow(**row) for row in findings]
+            if job.recipe.packages and not any(row["status"] == "fail" for row in findings):
+                rows.append(VerifyRow("stage tree", job.name, "pass", ""))
+        return rows
+
+    async def _base_spec(self, runner: Runner) -> BaseSpec:
+        selection = self.site.plan.selection
+        archive = await self.finder.find(runner)
+        return BaseSpec(archive, selection.distribution, selection.target.arch)
+
+    def _packages(self, components: tuple[str, ...]) -> dict[str, BuiltPackage]:
+        found: dict[str, BuiltPackage] = {}
+        for name in components:
+            for package in read_packages(self.site.workspace.debs(name)) or ():
+                found[package.name] = package
+        return found
+
+    def _all_packages(self) -> dict[str, BuiltPackage]:
+        return self._packages(tuple(self.site.plan.selection.manifest.components))
+
+    def _repository_key(self) -> str:
+        return digest({name: package.sha256 for name, package in self._all_packages().items()})
+
+    def _verify_key(self) -> str:
+        checks = [
+            [check.name, [sha256_file(path) for path in check.files if path.is_file()], repr(check.steps), check.fatbin]
+            for owner in self._checks()
+            for check in owner.checks
+        ]
+        gpus = list(self.site.plan.selection.gpus)
+        return digest({"format": VERIFY_FORMAT, "repository": self._repository_key(), "checks": checks, "gpus": gpus})
+
+    def _verify_file(self) -> Path:
+        return self.site.workspace.out / "verify.json"
+
+    def _stamp(self, name: str) -> Path:
+        return self.site.workspace.component(f".{name}") / "stamp.json"
+
+    def _admin(self, site: Site) -> Path:
+        return site.root.path if site.root else Path("/")
+
+
+def _origin(job: Job) -> str:
+    source = job.component.source
+    match source.kind:
+        case "git":
+            return f"{source.urls[0]} at {source.commit}"
+        case "debian":
+            return f"{Path(source.path).name}, sha256 {source.sha256}"
+        case "url":
+            return f"{source.urls[0]}, sha256 {source.sha256}"
+        case "local":
+            return f"a local tree of digest {source.sha256}"
+    return f"the recipe of {job.node.component}"
+
+
+def _finding_row(finding: Finding) -> dict[str, str]:
+    status = "fail" if finding.fails else ("waived" if finding.waived else "skipped")
+    detail = f"{finding.detail} ({finding.waived})" if finding.waived else finding.detail
+    subject = f"{finding.component}: {finding.file}"
+    return {"check": finding.rule, "subject": subject, "status": status, "detail": detail}
+
+
+def _write_lines(log: Path, lines: list[str]) -> None:
+    with log.open("a", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
