@@ -14,6 +14,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from rocmbuild.errors import PackageError, nearest
@@ -47,6 +48,7 @@ INSTALLED_RULES = {
 ERROR, WARNING = "error", "warning"
 
 _DEVICE_SUFFIXES = (".hsaco", ".co", ".bc")
+_DEBUG = (".debug", ".zdebug")
 _TEXT_SAMPLE = 8192
 _NEWLINE = b"\n"
 _ROCM = re.compile(rb"/opt/rocm(-[0-9][0-9A-Za-z.~+-]*)?(?![0-9A-Za-z_-])")
@@ -269,20 +271,25 @@ def _nowhere(_offset: int) -> bool:
 
 
 def _first(data: mmap.mmap, place: str, ignored: Callable[[int], bool]) -> int | None:
-    """Return the first offset where ``place`` stands as a path; a plain search goes first, as it is fast."""
+    """Return the first offset where ``place`` stands as a path; plain searches go first, as they are fast."""
     needle = place.encode()
-    if data.find(needle) < 0:
-        return None
-    matches = re.finditer(_PATH_START + re.escape(needle) + _PATH_END, data)
-    return next((match.start() for match in matches if not ignored(match.start())), None)
+    whole = re.compile(_PATH_START + re.escape(needle) + _PATH_END)
+    offset = data.find(needle)
+    while offset >= 0 and (not whole.match(data, offset) or ignored(offset)):
+        offset = data.find(needle, offset + 1)
+    return offset if offset >= 0 else None
 
 
 def _debug_sections(path: Path) -> Callable[[int], bool]:
-    """Return a test whether an offset of an ELF file lies in its debug information."""
-    with opened(path) as elf:
-        sections = [] if elf is None else [s for s in elf.iter_sections() if s.name.startswith((".debug", ".zdebug"))]
-        ranges = [range(s["sh_offset"], s["sh_offset"] + s["sh_size"]) for s in sections]
-    return lambda offset: any(offset in area for area in ranges)
+    """Return a test whether an offset of an ELF file lies in its debug information; it reads them when first asked."""
+
+    @cache
+    def ranges() -> list[range]:
+        with opened(path) as elf:
+            sections = [] if elf is None else [s for s in elf.iter_sections() if s.name.startswith(_DEBUG)]
+            return [range(s["sh_offset"], s["sh_offset"] + s["sh_size"]) for s in sections]
+
+    return lambda offset: any(offset in area for area in ranges())
 
 
 def _check_foreign(report: _Report, location: str, data: mmap.mmap) -> None:
