@@ -177,6 +177,20 @@ def test_missing_debian_packages_are_installed(shared):
     shared.calls()
 
 
+def test_a_failure_of_apt_does_not_stop_a_command_that_may_not_need_it(shared):
+    (shared.path / "doctor.json").write_text(json.dumps(LACKING))
+    (shared.path / ".venv/bootstrap.json").unlink()
+    (shared.path / "updated").rename(shared.path / "kept")
+    (shared.path / "programs/apt-get").rename(shared.path / "apt-get")
+    (shared.path / "programs/apt-get").symlink_to("/bin/false")
+    result = shared.run("rocmbuild")
+    (shared.path / "apt-get").rename(shared.path / "programs/apt-get")
+    (shared.path / "kept").rename(shared.path / "updated")
+    assert result.returncode == 0
+    assert "apt-get failed; its own message is above; by hand: apt-get install p1 p2" in result.stderr
+    assert shared.calls()[-1] == "rocmbuild"
+
+
 def test_what_cannot_be_installed_is_said_each_time(shared):
     (shared.path / "doctor.json").write_text(json.dumps([{**LACKING[0], "packages": []}]))
     (shared.path / ".venv/bootstrap.json").unlink()

@@ -84,15 +84,21 @@ def test_memory(memory, jobs, status, advice):
 def test_programs_that_are_missing_name_their_packages(tmp_path):
     (tmp_path / "git").touch(mode=0o755)
     (tmp_path / "bwrap").touch(mode=0o644)
-    findings = checks.check_programs(root=False, path=str(tmp_path))
+    findings = checks.check_programs(root=False, sandboxed=True, path=str(tmp_path))
     by_name = {finding.subject: finding for finding in findings}
     assert by_name["git"] == Finding("git", "ok", str(tmp_path / "git"))
     assert by_name["bwrap"].detail == "not found; it shows a build only what it declared"
     assert missing_packages(findings) == ["apt", "apt-utils", "bubblewrap", "dpkg", "mmdebstrap", "uidmap"]
 
 
+def test_bubblewrap_is_not_needed_without_a_sandbox(tmp_path):
+    findings = checks.check_programs(root=True, sandboxed=False, path=str(tmp_path))
+    status = {finding.subject: finding.status for finding in findings}
+    assert (status["bwrap"], status["git"]) == ("warning", "missing")
+
+
 def test_root_needs_no_helpers_for_namespaces(tmp_path):
-    assert "uidmap" not in missing_packages(checks.check_programs(root=True, path=str(tmp_path)))
+    assert "uidmap" not in missing_packages(checks.check_programs(root=True, sandboxed=True, path=str(tmp_path)))
     assert checks.check_subordinate_ids(root=True) == []
 
 
