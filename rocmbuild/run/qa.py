@@ -83,6 +83,7 @@ class Stage:
     ``dependencies`` are the stage trees of the declared components, ``root`` is the distribution's tree.
     ``private`` are paths of this machine, wrong in any file; ``sandbox`` are paths inside the sandbox, wrong
     in text, of no use in binaries, and right in debug information, where they are the same on every machine.
+    A path that ends in ``/`` stands for what is below it.
     """
 
     component: str
@@ -273,7 +274,7 @@ def _nowhere(_offset: int) -> bool:
 def _first(data: mmap.mmap, place: str, ignored: Callable[[int], bool]) -> int | None:
     """Return the first offset where ``place`` stands as a path; plain searches go first, as they are fast."""
     needle = place.encode()
-    whole = re.compile(_PATH_START + re.escape(needle) + _PATH_END)
+    whole = re.compile(_PATH_START + re.escape(needle) + (b"" if place.endswith("/") else _PATH_END))
     offset = data.find(needle)
     while offset >= 0 and (not whole.match(data, offset) or ignored(offset)):
         offset = data.find(needle, offset + 1)

@@ -202,6 +202,12 @@ def test_what_only_looks_like_a_path_of_the_sandbox(tree, content):
     assert tree.check(sandbox=("/build",)) == []
 
 
+@pytest.mark.parametrize(("content", "count"), [("at /build/clr", 1), ("at /build", 0), ("at /builder/x", 0)])
+def test_a_path_with_a_final_slash_stands_for_what_is_below_it(tree, content, count):
+    tree.text("lib/a.cmake", content)
+    assert len(tree.check(sandbox=("/build/",))) == count
+
+
 def test_paths_of_the_sandbox_in_binaries_are_warnings_outside_of_debug_information(tree):
     code = 'const char *f(void) { return "/build/assert.c"; }\n'
     tree.library("lib/liba.so", "-g", "-ffile-prefix-map=/=/build/", code="int f(void) { return 1; }\n")
