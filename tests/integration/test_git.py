@@ -18,6 +18,7 @@ from rocmbuild.errors import FetchError, RocmBuildError, UsageError
 from rocmbuild.process import BASE_ENVIRONMENT, Runner
 from rocmbuild.tools.git import ATTEMPTS, Git
 from rocmbuild.tools.gitcache import DamagedCache, Repository
+
 from .forge import WHEN, Forge, proxy_that_hangs_up, rocm_forge, server
 
 OLD, NEW = "https://github.com/RadeonOpenCompute/", "https://github.com/ROCm/"
