@@ -30,10 +30,14 @@ def test_tasks_take_turns_and_are_told_why_they_wait(tmp_path: Path) -> None:
     assert told == [f"waiting for another run that uses {tmp_path / 'x'}"]
 
 
+def start_orphan(lock: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["sleep", "0.5"], pass_fds=(lock,))
+
+
 def test_a_program_that_inherits_the_lock_keeps_it_until_it_ends(tmp_path: Path) -> None:
     async def run() -> float:
         async with held(tmp_path / "x.lock") as lock:
-            orphan = subprocess.Popen(["sleep", "0.5"], pass_fds=(lock,))
+            orphan = start_orphan(lock)
         started = time.monotonic()
         async with held(tmp_path / "x.lock"):
             assert orphan.poll() is not None or orphan.wait(1) == 0
