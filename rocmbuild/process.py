@@ -7,6 +7,7 @@ tokens back), SIGKILL after a grace period.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shlex
 import signal
@@ -28,6 +29,9 @@ BASE_ENVIRONMENT: Mapping[str, str] = {
 
 GRACE = 8.0
 """Seconds between SIGTERM and SIGKILL."""
+
+LINGER = 5.0
+"""Seconds that what a program left running may go on writing to its output."""
 
 _NETWORK = ("HOME", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 _NETWORK_PREFIXES = ("GIT_", "PIP_")
@@ -52,7 +56,8 @@ def describe_exit(returncode: int | None) -> str:
     if returncode is None:
         return "could not be started"
     if returncode < 0:
-        return f"was killed by {signal.Signals(-returncode).name}"
+        names = {number.value: number.name for number in signal.Signals}  # real-time signals have none
+        return f"was killed by {names.get(-returncode, f'signal {-returncode}')}"
     return f"exited with status {returncode}"
 
 
@@ -134,7 +139,7 @@ class Runner:
                     limit=1 << 22,
                 )
             except OSError as error:
-                raise ProcessError(argv, None, [f"{argv[0]}: {error.strerror}"], self.log) from error
+                raise ProcessError(argv, None, [f"{error.filename or argv[0]}: {error.strerror}"], self.log) from error
             output = await self._supervise(process, stdin, log, capture=capture)
             return await process.wait(), output
         finally:
@@ -154,7 +159,11 @@ class Runner:
                 reading.append(_collect(process.stdout, collected))
             if stdin is not None:
                 reading.append(_feed(process, stdin))
-            await asyncio.gather(*reading)
+            leftovers = asyncio.ensure_future(_end_leftovers(process))
+            try:
+                await asyncio.gather(*reading)
+            finally:
+                leftovers.cancel()
             await process.wait()
             return bytes(collected)
         finally:
@@ -178,23 +187,26 @@ class Runner:
         log = self.log.open("ab")
         difference = [f"{key}={shlex.quote(value)}" for key, value in env.items() if BASE_ENVIRONMENT.get(key) != value]
         place = f"cd {shlex.quote(str(cwd))} && " if cwd else ""
-        log.write(f"$ {place}{' '.join([*difference, shlex.join(argv)])}\n".encode())
+        log.write(f"$ {place}{' '.join([*difference, shlex.join(argv)])}\n".encode("utf-8", "surrogateescape"))
         log.flush()
         return log
 
 
 async def stop(process: asyncio.subprocess.Process) -> None:
-    """End a process and its group: SIGTERM, a grace period, SIGKILL; do nothing if it has ended."""
-    if process.returncode is not None:
-        return
-    _signal_group(process.pid, signal.SIGTERM)
-    try:
-        await asyncio.wait_for(asyncio.shield(process.wait()), GRACE)
-    except (TimeoutError, asyncio.CancelledError):
-        _signal_group(process.pid, signal.SIGKILL)
-        await process.wait()
-    else:
-        _signal_group(process.pid, signal.SIGKILL)  # what the leader left behind in its group
+    """End a process and its group: SIGTERM, a grace period, SIGKILL; also what it left behind in its group."""
+    if process.returncode is None:
+        _signal_group(process.pid, signal.SIGTERM)
+        with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+            await asyncio.wait_for(asyncio.shield(process.wait()), GRACE)
+    _signal_group(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+async def _end_leftovers(process: asyncio.subprocess.Process) -> None:
+    """Kill what a program that has ended left running: it holds the output open, and nobody waits for it."""
+    await process.wait()
+    await asyncio.sleep(LINGER)
+    _signal_group(process.pid, signal.SIGKILL)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

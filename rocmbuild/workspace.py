@@ -52,13 +52,9 @@ class Workspace:
     branch: str
     area: str
 
-    @property
-    def sources(self) -> Path:
-        return self.path / "src" / self.branch
-
     def source(self, component: str) -> Path:
-        """Return the source tree a component is built from."""
-        return self.sources / component
+        """Return the source tree a component is built from; edits depend on the area, so each has its own."""
+        return self.path / "src" / self.branch / self.area / component
 
     def component(self, name: str) -> Path:
         """Return the directory that holds a component's build tree, stage tree and stamps."""
@@ -94,7 +90,8 @@ def open_workspace(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
         if marker.exists():
-            found = json.loads(marker.read_text()).get("format")
+            data = json.loads(marker.read_text(encoding="utf-8"))
+            found = data.get("format") if isinstance(data, dict) else None
             if found != FORMAT:
                 raise UsageError(
                     f"the workspace {path} has format {found}, this rocmbuild writes format {FORMAT}",
@@ -104,7 +101,7 @@ def open_workspace(path: Path) -> Path:
             write_json(marker, {"format": FORMAT})
         if not os.access(path, os.W_OK):
             raise PermissionError(13, "Permission denied")
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(
             f"the workspace {path} cannot be used: {error}", hint="name a writable directory with --workspace"
         ) from error
@@ -193,9 +190,11 @@ def remove_tree(path: Path) -> None:
         path.unlink()
         return
     if os.geteuid() != 0:
-        for directory, _, _ in os.walk(path):
-            with contextlib.suppress(OSError):
-                os.chmod(directory, stat.S_IRWXU)
+        os.chmod(path, stat.S_IRWXU)
+        for directory, names, _ in os.walk(path):
+            for inner in (os.path.join(directory, name) for name in names):
+                if not os.path.islink(inner):
+                    os.chmod(inner, stat.S_IRWXU)
     try:
         shutil.rmtree(path)
     except OSError as error:
@@ -214,7 +213,11 @@ def tree_digest(root: Path, *, ignore: frozenset[str] = frozenset({".git"})) -> 
     Times and owners do not count; ``ignore`` are names left out wherever they appear.
     """
     digest = hashlib.sha256()
-    for directory, names, files in os.walk(root):
+
+    def refuse(error: OSError) -> None:
+        raise error  # what cannot be read must not look like what is not there
+
+    for directory, names, files in os.walk(root, onerror=refuse):
         names[:] = sorted(name for name in names if name not in ignore)
         links = [name for name in names if os.path.islink(os.path.join(directory, name))]
         for name in sorted([*(file for file in files if file not in ignore), *links]):

@@ -8,11 +8,12 @@ import time
 
 from rocmbuild import events
 from rocmbuild.commands.session import Session, open_session
+from rocmbuild.errors import UsageError
 from rocmbuild.plan.plan import Action
 from rocmbuild.process import Runner
 from rocmbuild.run.component import Site
 from rocmbuild.run.output import Output
-from rocmbuild.run.pipeline import Phase, Pipeline
+from rocmbuild.run.pipeline import VERIFY, Phase, Pipeline
 from rocmbuild.run.resources import Jobserver, Memory, Resources
 from rocmbuild.run.scheduler import Outcome, Scheduler
 from rocmbuild.run.task import Task
@@ -35,7 +36,8 @@ async def _run(settings: Settings, reactor: Reactor) -> int:
     jobserver = Jobserver(settings.workspace / "jobserver", settings.jobs)
     pipeline = _pipeline(session, jobserver)
     tasks = pipeline.tasks(Phase(settings.verb), verify=settings.verify)
-    outcome = await _carry_out(session, tasks, jobserver, reactor) if tasks else Outcome({}, {}, {})
+    _refuse_offline(settings, tasks)
+    outcome = await _carry_out(session, tasks, jobserver, reactor)
     reactor.close()
     if settings.verb != "fetch":
         _summarize(session, pipeline.output, reactor, time.monotonic() - begun)
@@ -43,7 +45,6 @@ async def _run(settings: Settings, reactor: Reactor) -> int:
 
 
 def _pipeline(session: Session, jobserver: Jobserver) -> Pipeline:
-    root = session.root()
     site = Site(
         plan=session.plan,
         workspace=session.workspace,
@@ -51,7 +52,7 @@ def _pipeline(session: Session, jobserver: Jobserver) -> Pipeline:
         tools=session.tools,
         jobserver=jobserver.path,
         makeflags=jobserver.makeflags,
-        roots={"build": root} if root else {},
+        made=session.made(),
     )
     return Pipeline(
         site=site,
@@ -69,7 +70,8 @@ async def _carry_out(session: Session, tasks: list[Task], jobserver: Jobserver, 
     with jobserver.open():
         resources = Resources(jobserver, Memory(settings.memory))
         scheduler = Scheduler(resources, reactor, settings.keep_going)
-        kept = tuple(job.name for job in session.plan.jobs if job.action is not Action.BUILD)
+        names = {task.name for task in tasks}
+        kept = tuple(job.name for job in session.plan.jobs if job.name not in names) if settings.verb != "fetch" else ()
         title = f"{session.plan.selection.manifest.branch} for {session.workspace.area}"
         reactor(events.RunStarted(0.0, title, {task.name: task.cost for task in tasks}, kept))
         if settings.environment == "host":
@@ -81,6 +83,15 @@ async def _carry_out(session: Session, tasks: list[Task], jobserver: Jobserver, 
         finally:
             reactor(events.RunEnded(scheduler.now(), status, scheduler.now()))
         return outcome
+
+
+def _refuse_offline(settings: Settings, tasks: list[Task]) -> None:
+    """Say before hours of building that their end needs the network."""
+    if settings.offline and any(task.name == VERIFY for task in tasks):
+        raise UsageError(
+            "packages are verified with others of the Debian archive, and --offline forbids to fetch them",
+            hint="add --no-verify; rocmbuild verify proves them later, with a network",
+        )
 
 
 def _summarize(session: Session, output: Output, reactor: Reactor, seconds: float) -> None:

@@ -18,6 +18,7 @@ from rocmbuild.model.target import Distribution, Target
 from rocmbuild.plan.graph import make_graph
 from rocmbuild.plan.plan import Plan, Selection, make_plan, resolve, system_packages
 from rocmbuild.process import Runner, network_environment
+from rocmbuild.run.component import BuildRoot
 from rocmbuild.run.sourcing import Sourcing
 from rocmbuild.run.stamps import Stamps
 from rocmbuild.settings import Settings
@@ -25,6 +26,7 @@ from rocmbuild.tools.apt import Apt, ArchiveFinder
 from rocmbuild.tools.cmake import BuildTools, find_build_tools
 from rocmbuild.tools.download import Downloads
 from rocmbuild.tools.git import Git
+from rocmbuild.tools.pypi import python_place
 from rocmbuild.tools.root import Root, RootSpec, find_root
 from rocmbuild.workspace import Cache, Workspace, read_json, tree_digest
 
@@ -50,6 +52,11 @@ class Session:
     def root(self) -> Root | None:
         """Return the build root if it has been made."""
         return find_root(self.cache.roots, self.root_spec) if self.root_spec else None
+
+    def made(self) -> BuildRoot:
+        """Return the build root and the Python packages beside it, as far as they have been made."""
+        place = python_place(self.cache.roots, self.plan.python_packages)
+        return BuildRoot(self.root(), place if self.plan.python_packages and place.is_dir() else None)
 
     async def apt(self, runner: Runner) -> Apt:
         """Return apt for the distribution, in private directories below the cache."""

@@ -10,10 +10,11 @@ from dataclasses import replace
 from rocmbuild.commands.session import Session, open_session
 from rocmbuild.errors import UsageError
 from rocmbuild.plan.plan import Job
-from rocmbuild.process import Runner
+from rocmbuild.process import Runner, network_environment
 from rocmbuild.run import component
 from rocmbuild.run.component import Site
 from rocmbuild.settings import Settings
+from rocmbuild.tools.pypi import install_python
 from rocmbuild.tools.root import make_root
 from rocmbuild.tools.sandbox import Sandbox
 from rocmbuild.workspace import exclusive, open_workspace
@@ -52,10 +53,14 @@ async def _prepare(settings: Settings, name: str) -> list[str]:
 
 
 async def _site(session: Session, runner: Runner) -> Site:
-    root = session.root()
-    if root is None and session.root_spec is not None:
+    made = session.made()
+    if session.root_spec is not None and made.root is None:
         apt = await session.apt(runner)
-        root = await make_root(session.cache.roots, session.root_spec, apt, runner)
+        made.root = await make_root(session.cache.roots, session.root_spec, apt, runner)
+    if session.plan.python_packages and made.python is None:
+        made.python = await install_python(
+            session.cache.roots, session.plan.python_packages, network_environment(session.settings.environ), runner
+        )
     return Site(
         plan=session.plan,
         workspace=session.workspace,
@@ -63,7 +68,7 @@ async def _site(session: Session, runner: Runner) -> Site:
         tools=session.tools,
         jobserver=None,
         makeflags="",
-        roots={"build": root} if root else {},
+        made=made,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -18,7 +18,7 @@ from rocmbuild.errors import DocumentError, Problem, UsageError, nearest
 Path_ = tuple[str | int, ...]
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)\Z")
-_FLOAT = re.compile(r"[-+]?([0-9][0-9_]*)?\.[0-9]*([eE][-+]?[0-9]+)?\Z|[-+]?[0-9]+[eE][-+]?[0-9]+\Z")
+_FLOAT = re.compile(r"[-+]?(?=\.?[0-9])([0-9][0-9_]*)?\.[0-9]*([eE][-+]?[0-9]+)?\Z|[-+]?[0-9]+[eE][-+]?[0-9]+\Z")
 _LITERALS: Mapping[str, Any] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -38,8 +38,7 @@ class Document:
 
     def problem(self, path: Path_, message: str, hint: str | None = None) -> Problem:
         """Return a problem located at ``path``, named by its dotted path."""
-        dotted = ".".join(str(part) for part in path)
-        return Problem(self.where(*path), f"{dotted}: {message}" if dotted else message, hint)
+        return Problem(self.where(*path), f"{_dotted(path)}: {message}" if path else message, hint)
 
 
 def load(path: Path, schema: str) -> Document:
@@ -63,16 +62,23 @@ def parse(text: str, name: str, schema: str) -> Document:
         mark = error.problem_mark or error.context_mark
         at = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else f"{name}:1:1"
         raise DocumentError([Problem(at, f"not YAML: {error.problem or error.context}")]) from error
-    except yaml.YAMLError as error:
-        raise DocumentError([Problem(f"{name}:1:1", f"not YAML: {error}")]) from error
+    except yaml.reader.ReaderError as error:
+        line, column = text.count("\n", 0, error.position), error.position - text.rfind("\n", 0, error.position)
+        at = f"{name}:{line + 1}:{column}"
+        raise DocumentError([Problem(at, f"not YAML: the character #x{error.character:04x} is not allowed")]) from error
     data = builder.build(node, ()) if node is not None else None
     if not isinstance(data, dict):
         raise DocumentError([*builder.problems, Problem(f"{name}:1:1", "a mapping is expected here")])
     document = Document(name, data, builder.marks)
     problems = [*builder.problems, *_schema_problems(document, schema)]
     if problems:
-        raise DocumentError(sorted(set(problems), key=_position))
+        raise DocumentError(in_order(problems))
     return document
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Return the distinct problems of one file in the order of their places."""
+    return sorted(set(problems), key=_position)
 
 
 class _Loader(yaml.SafeLoader):
@@ -97,6 +103,8 @@ class _Builder:
 
     def build(self, node: yaml.Node, path: Path_) -> Any:
         self.marks.setdefault(path, self._at(node))
+        if node.tag.startswith("!"):
+            self.problems.append(Problem(self._at(node), f"the tag {node.tag} means nothing here", "leave it out"))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -106,12 +114,14 @@ class _Builder:
     def _mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.problems.append(Problem(self._at(key_node), "a key is a plain word, not a list or a mapping"))
+                continue
             key = str(key_node.value)
             if key in result:
-                first = self.marks[(*path, key)]
-                self.problems.append(
-                    Problem(self._at(key_node), f"{key}: this key was given before, at {first}", "keep one of them")
-                )
+                dotted, first = _dotted((*path, key)), self.marks[(*path, f"{key}:")]
+                message = f"{dotted}: this key was given before, at {first}"
+                self.problems.append(Problem(self._at(key_node), message, "keep one of them"))
                 continue
             self.marks[(*path, key)] = self._at(key_node)
             value = self.build(value_node, (*path, key))
@@ -129,10 +139,8 @@ class _Builder:
         if _INTEGER.match(text):
             return int(text)
         if _FLOAT.match(text):
-            dotted = ".".join(str(part) for part in path)
-            self.problems.append(
-                Problem(self._at(node), f"{dotted}: {text} would be read as a number", f'quote it: "{text}"')
-            )
+            message = f"{_dotted(path)}: {text} would be read as a number"
+            self.problems.append(Problem(self._at(node), message, f'quote it: "{text}"'))
         return text
 
     def _at(self, node: yaml.Node) -> str:
@@ -167,8 +175,8 @@ def _unknown_keys(document: Document, error: Any, path: Path_) -> Iterator[Probl
     known = error.schema.get("properties", {})
     for key in error.instance:
         if key not in known:
-            dotted = ".".join(str(part) for part in (*path, key))
-            yield Problem(document.where(*path, f"{key}:"), f"{dotted}: unknown key", nearest(key, known))
+            at = document.where(*path, f"{key}:")
+            yield Problem(at, f"{_dotted((*path, key))}: unknown key", nearest(key, known))
 
 
 @cache
@@ -177,6 +185,10 @@ def _validator(schema: str) -> Any:
 
     text = files("rocmbuild").joinpath(f"data/schemas/{schema}.json").read_text(encoding="utf-8")
     return jsonschema.Draft202012Validator(json.loads(text))
+
+
+def _dotted(path: Path_) -> str:
+    return ".".join(str(part) for part in path)
 
 
 def _position(problem: Problem) -> tuple[int, int, str]:

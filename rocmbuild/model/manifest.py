@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rocmbuild.errors import DocumentError, Problem, nearest
-from rocmbuild.model.document import Document, load
+from rocmbuild.model.document import Document, in_order, load
 from rocmbuild.model.recipe import Edit, cmake_value, edit_problems
 
 _KINDS = ("repository", "debian", "url", "bundled")
@@ -95,9 +95,10 @@ def load_manifest(path: Path) -> Manifest:
     if data["branch"] != path.stem:
         problems.append(document.problem(("branch",), f"{data['branch']} is not the name of its file, {path.name}"))
     if problems:
-        raise DocumentError(problems)
-    for name, commit in _locked(path, data["branch"]).items():
-        if name in sources and sources[name].commit is None:
+        raise DocumentError(in_order(problems))
+    for name, (ref, commit) in _locked(path, data["branch"]).items():
+        # a lock speaks of the ref it was made for; once the manifest names another one, it has nothing to say
+        if name in sources and sources[name].commit is None and sources[name].ref == ref:
             sources[name] = replace(sources[name], commit=commit)
     return Manifest(
         branch=data["branch"],
@@ -117,14 +118,15 @@ def lock_path(manifest: Path) -> Path:
     return manifest.with_suffix(".lock")
 
 
-def _locked(path: Path, branch: str) -> dict[str, str]:
+def _locked(path: Path, branch: str) -> dict[str, tuple[str, str]]:
+    """Return the ref and the commit of each source in the lock file."""
     lock = lock_path(path)
     if not lock.is_file():
         return {}
     document = load(lock, "lock")
     if document.data["branch"] != branch:
         raise DocumentError([document.problem(("branch",), f"this is the lock file of {document.data['branch']}")])
-    return {name: str(raw["commit"]) for name, raw in document.data["sources"].items()}
+    return {name: (raw["ref"], raw["commit"]) for name, raw in document.data["sources"].items()}
 
 
 def _sources(document: Document) -> Iterator[tuple[str, Source]]:
@@ -148,6 +150,10 @@ def _sources(document: Document) -> Iterator[tuple[str, Source]]:
                     LayoutRule(rule.get("from", ""), rule["to"], tuple(rule.get("except", ())))
                     for rule in raw.get("layout", ())
                 ),
+                edits=tuple(
+                    Edit(**edit, where=document.where("sources", name, "edits", index))
+                    for index, edit in enumerate(raw.get("edits", ()))
+                ),
                 where=document.where("sources", name),
             ),
         )
@@ -166,8 +172,10 @@ def _source_problems(document: Document) -> Iterator[Problem]:
             yield document.problem(at, "the key sha256 is missing", "a downloaded file is always pinned")
         elif kinds[0] == "repository":
             remote = raw.get("remote", defaults.get("remote"))
-            if remote not in remotes:
-                yield document.problem((*at, "remote"), f"no remote {remote}", nearest(str(remote), remotes))
+            if remote is None:
+                yield document.problem(at, "the key remote is missing", "name a remote, here or in defaults.remote")
+            elif remote not in remotes:
+                yield document.problem((*at, "remote"), f"no remote {remote}", nearest(remote, remotes))
             if "ref" not in raw and "ref" not in defaults and "commit" not in raw:
                 yield document.problem(at, "the key ref is missing", "name a branch or tag, here or in defaults.ref")
 

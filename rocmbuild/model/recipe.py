@@ -10,7 +10,7 @@ from typing import Any
 
 from rocmbuild.errors import DocumentError, Problem
 from rocmbuild.model.condition import Facts, holds
-from rocmbuild.model.document import Document, load
+from rocmbuild.model.document import Document, in_order, load
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Needs:
 class Edit:
     """A declarative change to one file: find and replace ``count`` times, or ``write`` it anew.
 
-    ``find`` and ``present`` are regular expressions in multi-line mode.
+    ``find`` and ``present`` are regular expressions in multi-line mode. An ``optional`` edit mends what a build can
+    do without: where it does not fit it is left out, and that is said.
     """
 
     file: str
@@ -47,6 +48,7 @@ class Edit:
     count: int = 1
     present: str | None = None
     write: str | None = None
+    optional: bool = False
     where: str = field(default="", compare=False)
 
 
@@ -258,7 +260,7 @@ def load_recipe(directory: Path) -> Recipe:
     for path, part in parts:
         problems += _part_problems(document, directory, path, part)
     if problems:
-        raise DocumentError(problems)
+        raise DocumentError(in_order(problems))
     base, *variants = (_part(document, directory, path, part) for path, part in parts)
     return Recipe(
         name=data["component"],

@@ -10,6 +10,11 @@ from rocmbuild.errors import UsageError, nearest
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z_]+(?::[a-z0-9+.-]+)?)\}")
 
 
+def placeholders_in(text: str) -> set[str]:
+    """Return the names of the placeholders in ``text``."""
+    return set(_PLACEHOLDER.findall(text))
+
+
 def substitute(text: str, values: Mapping[str, str], where: str | None = None) -> str:
     """Replace each placeholder by its value; UsageError names an unknown one."""
 

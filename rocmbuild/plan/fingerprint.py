@@ -100,7 +100,7 @@ _RELATIONS = ("depends", "recommends", "suggests", "provides", "conflicts", "bre
 
 
 def _edit(edit: Edit) -> list[Any]:
-    return [edit.file, edit.find, edit.replace, edit.count, edit.present, edit.write]
+    return [edit.file, edit.find, edit.replace, edit.count, edit.present, edit.write, edit.optional]
 
 
 def _file(path: Path) -> str:

@@ -161,7 +161,7 @@ def make_plan(selection: Selection, built: Mapping[str, Built], root_digest: str
         selection=selection,
         jobs=tuple(planner.jobs.values()),
         system_packages=planner.system_packages,
-        python_packages=tuple(sorted({name for recipe in recipes.values() for name in recipe.needs.python})),
+        python_packages=planner.python_packages,
         package_versions=planner.package_versions,
         values=planner.shared,
     )
@@ -202,6 +202,7 @@ class _Planner:
         self.jobs: dict[Node, Job] = {}
         self.provided, self.shared = _shared(selection, recipes)
         self.system_packages = system_packages(selection)
+        self.python_packages = tuple(sorted({name for recipe in recipes.values() for name in recipe.needs.python}))
         self.package_versions = {
             rule.name: self._deb_version(name) for name, recipe in recipes.items() for rule in recipe.packages
         }
@@ -249,9 +250,7 @@ class _Planner:
             "component": node.component,
             "machine": node.machine_name,
             "source": source_key,
-            "sources": [
-                self.jobs[Node(name, node.machine_name)].source_key for name in recipe.needs.sources
-            ],
+            "sources": [self.jobs[Node(name, node.machine_name)].source_key for name in recipe.needs.sources],
             "subdir": recipe.subdir,
             "targets": list(recipe.targets),
             "variables": dict(recipe.variables),
@@ -262,7 +261,7 @@ class _Planner:
             "target": [selection.target.triple, list(selection.target.flags)],
             "prefix": selection.manifest.prefix,
             "compilers": [selection.distribution.cc, selection.distribution.cxx],
-            "root": [selection.distribution.name, list(self.system_packages)],
+            "root": [selection.distribution.name, list(self.system_packages), list(self.python_packages)],
             "where": selection.environment,
             "tools": dict(selection.tools),
             "needs": {str(need): self.jobs[need].key for need in seen},

@@ -44,9 +44,17 @@ class Stopwatch:
         return step
 
 
+@dataclass
+class BuildRoot:
+    """What commands run over: a root, and Python packages beside it; both are None until they are made."""
+
+    root: Root | None = None
+    python: Path | None = None
+
+
 @dataclass(frozen=True)
 class Site:
-    """Where and with what components are built; ``root`` tells the build root once it exists."""
+    """Where and with what components are built."""
 
     plan: Plan
     workspace: Workspace
@@ -54,12 +62,18 @@ class Site:
     tools: cmake.BuildTools
     jobserver: Path | None
     makeflags: str
-    roots: dict[str, Root]
+    made: BuildRoot
 
     @property
     def root(self) -> Root | None:
         """Return the build root; None when building on the host."""
-        return self.roots.get("build")
+        return self.made.root
+
+    @property
+    def mounted_tools(self) -> dict[str, Path]:
+        """Return what a sandbox gets besides the root, by name."""
+        python = {"python": self.made.python} if self.made.python else {}
+        return {**self.tools.mounts, **python}
 
     @property
     def root_digest(self) -> str | None:
@@ -80,7 +94,7 @@ def mounts(site: Site, job: Job) -> Mounts:
         prefix=workspace.prefix(job.name),
         final_prefix=site.plan.selection.manifest.prefix,
         sources={name: workspace.source(name) for name in job.recipe.needs.sources},
-        tools=site.tools.mounts,
+        tools=site.mounted_tools,
         jobserver=site.jobserver,
         writable_source=job.recipe.writable_source,
     )
@@ -133,6 +147,8 @@ def process_environment(site: Site, job: Job, where: Environment) -> dict[str, s
         "CMAKE_PREFIX_PATH": where.path("prefix"),
         "PKG_CONFIG_PATH": f"{where.path('prefix')}/lib/pkgconfig:{where.path('prefix')}/share/pkgconfig",
         "NINJA_STATUS": cmake.NINJA_STATUS,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **({"PYTHONPATH": where.path("tool", "python")} if site.made.python else {}),
         **own,
     }
 

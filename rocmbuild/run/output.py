@@ -11,7 +11,7 @@ from rocmbuild.plan.fingerprint import digest
 from rocmbuild.plan.plan import Job
 from rocmbuild.process import Runner
 from rocmbuild.run.component import EPOCH, Site
-from rocmbuild.run.packaging import BuiltPackage, Packaging, make_packages, read_packages
+from rocmbuild.run.packaging import BuiltPackage, Packaging, check_conflicts, make_packages, read_packages
 from rocmbuild.run.qa import Finding, Stage, check_stage
 from rocmbuild.run.task import StepContext
 from rocmbuild.run.verify import ComponentChecks, Verification, VerifyRow, verify
@@ -171,16 +171,12 @@ class Output:
             )
 
     def _checks(self) -> tuple[ComponentChecks, ...]:
-        """Return what the recipes want proved, but for checks whose packages are not there."""
-        packages = self._all_packages()
+        """Return what the recipes of components whose packages are there want proved."""
+        there = {package.component for package in self._all_packages().values()}
         return tuple(
-            ComponentChecks(
-                component=job.node.component,
-                checks=tuple(check for check in job.recipe.checks if set(check.packages) <= packages.keys()),
-                waivers=job.recipe.waivers,
-            )
+            ComponentChecks(job.node.component, job.recipe.checks, job.recipe.waivers)
             for job in self.site.plan.jobs
-            if job.recipe.packages
+            if job.node.component in there
         )
 
     def _qa_rows(self) -> list[VerifyRow]:
@@ -198,11 +194,9 @@ class Output:
         return BaseSpec(archive, selection.distribution, selection.target.arch)
 
     def _packages(self, components: tuple[str, ...]) -> dict[str, BuiltPackage]:
-        found: dict[str, BuiltPackage] = {}
-        for name in components:
-            for package in read_packages(self.site.workspace.debs(name)) or ():
-                found[package.name] = package
-        return found
+        made = [package for name in components for package in read_packages(self.site.workspace.debs(name)) or ()]
+        check_conflicts(made)
+        return {package.name: package for package in made}
 
     def _all_packages(self) -> dict[str, BuiltPackage]:
         return self._packages(tuple(self.site.plan.selection.manifest.components))

@@ -16,6 +16,7 @@ from rocmbuild.run.output import Output
 from rocmbuild.run.sourcing import Sourcing
 from rocmbuild.run.task import Step, StepContext, StepFunction, Task, Uses
 from rocmbuild.tools.apt import Apt
+from rocmbuild.tools.pypi import install_python
 from rocmbuild.tools.root import RootSpec, make_root
 
 ROOT = "build root"
@@ -50,7 +51,8 @@ class Pipeline:
         """Return the tasks of a phase; UsageError if it needs what is not built yet."""
         jobs = self.site.plan.jobs
         if phase is Phase.FETCH:
-            return [self._source_task(job) for job in jobs if job.component.source.kind != "none"]
+            sources = [self._source_task(job) for job in jobs if job.component.source.kind != "none"]
+            return [*sources, *self._root_tasks()]
         working = [job for job in jobs if job.action is Action.BUILD or job.repackage]
         if phase in (Phase.PACKAGE, Phase.VERIFY):
             _refuse_unbuilt(phase, working)
@@ -69,7 +71,17 @@ class Pipeline:
         for name in sorted(with_source):
             if by_name[name].component.source.kind != "none":
                 yield self._source_task(by_name[name])
-        if self.root_spec is not None:
+        yield from self._root_tasks()
+        names = {job.name for job in working}
+        for job in working:
+            yield self._component_task(job, names, by_name)
+
+    @property
+    def _needs_root(self) -> bool:
+        return self.root_spec is not None and self.site.root is None
+
+    def _root_tasks(self) -> Iterable[Task]:
+        if self._needs_root:
             yield Task(
                 name=ROOT,
                 steps=(Step("make", self._make_root),),
@@ -77,15 +89,12 @@ class Pipeline:
                 rerun=f"rocmbuild fetch {self.rerun}",
                 logs=lambda step: self.site.workspace.log("root", step),
             )
-        names = {job.name for job in working}
-        for job in working:
-            yield self._component_task(job, names, by_name)
 
     def _component_task(self, job: Job, working: set[str], by_name: dict[str, Job]) -> Task:
         needs = {need for need in (*job.after, *job.needs) if need in working}
         sources = (job.node.component, *job.recipe.needs.sources)
         needs |= {_source_name(name) for name in sources if by_name[name].component.source.kind != "none"}
-        if self.root_spec is not None:
+        if self._needs_root:
             needs.add(ROOT)
         return Task(
             name=job.name,
@@ -134,9 +143,7 @@ class Pipeline:
             await self.sourcing.fetch(source, context.runner)
 
         async def prepare(context: StepContext) -> None:
-            prepared = await self.sourcing.prepare(
-                source, job.component.subdir, job.recipe, target, context.runner
-            )
+            prepared = await self.sourcing.prepare(source, job.component.subdir, job.recipe, target, context.runner)
             for outcome in prepared.outcomes:
                 context.note(str(outcome))
 
@@ -152,7 +159,11 @@ class Pipeline:
         if self.root_spec is None:
             raise RootError("this run has no build root")
         apt = await self.apt(context.runner)
-        self.site.roots["build"] = await make_root(self.roots, self.root_spec, apt, context.runner)
+        self.site.made.root = await make_root(self.roots, self.root_spec, apt, context.runner)
+        if self.site.plan.python_packages:
+            self.site.made.python = await install_python(
+                self.roots, self.site.plan.python_packages, apt.archive.environment, context.runner
+            )
 
     def _repository_task(self, needs: frozenset[str]) -> Task:
         async def write(context: StepContext) -> None:

@@ -71,6 +71,7 @@ class Jobserver:
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
                 self._release()
+            self._serve()  # nobody may be left to wait for
             raise
 
     def _take(self) -> bool:

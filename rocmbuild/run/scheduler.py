@@ -61,7 +61,8 @@ class Scheduler:
         tasks = list(tasks)
         self._priority = remaining_paths(tasks)
         self._ended = {task.name: asyncio.Event() for task in tasks}
-        running = [asyncio.create_task(self._task(task)) for task in tasks]
+        first = sorted(tasks, key=lambda task: -self._priority[task.name])  # whoever asks first gets a free token
+        running = [asyncio.create_task(self._task(task)) for task in first]
         try:
             while running:
                 finished, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -93,11 +94,13 @@ class Scheduler:
 
     async def _steps(self, task: Task) -> None:
         begun: float | None = None
+        reserved = task.memory == 0
         async with contextlib.AsyncExitStack() as held:
             for step in task.steps:
                 try:
-                    if step.uses is Uses.CPU and task.memory and begun is None:
+                    if step.uses is Uses.CPU and not reserved:
                         await held.enter_async_context(self.resources.memory.reserve(task.memory))
+                        reserved = True
                     async with self._resource(task, step):
                         if begun is None:
                             begun = self.now()

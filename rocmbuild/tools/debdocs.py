@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
@@ -78,19 +78,36 @@ def copyright_file(name: str, homepage: str, spdx: str, licenses: Mapping[str, s
     return f"{header.dump()}\n{files.dump()}"
 
 
-def read_licenses(source: Path, names: Iterable[str], where: str) -> dict[str, str]:
-    """Return the texts of license files of a source tree; ``where`` is the recipe that names them, for messages."""
-    texts = {}
-    for name in names:
-        try:
-            texts[name] = (source / name).read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise PackageError(
-                f"the license file {name} cannot be read: {error.strerror}",
-                where=where,
-                hint=f"correct license.files of the recipe; the source is {source}",
-            ) from error
-    return texts
+def read_licenses(source: Path, names: Sequence[str], where: str) -> dict[str, str]:
+    """Return the texts of license files of a source tree; ``where`` is the recipe that names them, for messages.
+
+    A name that begins with ``?`` may be missing. Without names, those files are taken whose names say what they are,
+    at the top of the tree, else one level down. Raises PackageError for a file that is missing.
+    """
+    return {name: _license_text(source, name, where) for name in (_present(source, names) if names else _found(source))}
+
+
+def _present(source: Path, names: Sequence[str]) -> list[str]:
+    return [name.lstrip("?") for name in names if not name.startswith("?") or (source / name[1:]).is_file()]
+
+
+def _found(source: Path) -> list[str]:
+    for pattern in ("*", "*/*"):
+        files = [path for path in source.glob(pattern) if path.is_file() and _LICENSE.match(path.name)]
+        if files:
+            return sorted(str(path.relative_to(source)) for path in files)
+    return []
+
+
+def _license_text(source: Path, name: str, where: str) -> str:
+    try:
+        return (source / name).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise PackageError(
+            f"the license file {name} cannot be read: {error.strerror}",
+            where=where,
+            hint=f"correct license.files of the recipe; the source is {source}",
+        ) from error
 
 
 def holders_of(text: str) -> list[str]:
@@ -98,6 +115,9 @@ def holders_of(text: str) -> list[str]:
     statements = (match.group() for line in text.splitlines() if (match := _STATEMENT.search(line)))
     found = (_WORD.sub("", statement, count=1).strip(" */#") for statement in statements)
     return list(dict.fromkeys(holder for holder in found if holder))
+
+
+_LICENSE = re.compile(r"(licen[cs]e|copying|notices?)(?![a-z])", re.IGNORECASE)
 
 
 def _short(spdx: str) -> str:

@@ -24,7 +24,7 @@ _MARKS = re.compile(r"\\([^A-Za-z0-9])|\\[A-Za-z]|[\^$*+?()|]|\[[^\]]*\]|\{\d*,?
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an edit or patch: ``kind`` is ``applied`` or ``present`` (it was in the source already)."""
+    """What became of an edit or patch: ``applied``, ``present`` (it was in the source already) or ``left out``."""
 
     kind: str
     file: str
@@ -32,8 +32,8 @@ class Outcome:
     why: str
 
     def __str__(self) -> str:
-        what = f"applied {_times(self.times)} to" if self.kind == "applied" else "already in"
-        return f"{what} {self.file}: {self.why}"
+        words = {"applied": f"applied {_times(self.times)} to", "present": "already in", "left out": "does not fit"}
+        return f"{words[self.kind]} {self.file}: {self.why}"
 
 
 @dataclass
@@ -91,7 +91,9 @@ def _edit(tree: Path, edits: Sequence[Edit], *, partly: bool) -> tuple[list[Outc
     problems: list[Problem] = []
     for edit in edits:
         result = _edit_one(tree, edit, drafts)
-        if isinstance(result, Problem):
+        if isinstance(result, Problem) and edit.optional:
+            outcomes.append(Outcome("left out", edit.file, 0, edit.why))
+        elif isinstance(result, Problem):
             problems.append(result)
         else:
             outcomes.append(result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterable
@@ -9,37 +10,47 @@ from pathlib import Path
 
 from rocmbuild.errors import StepError
 
+_NO_HARD_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP)
+"""Another file system, one without hard links, or one that has no more of them for this file."""
+
 
 def merge(trees: Iterable[tuple[str, Path]], target: Path) -> None:
-    """Hard-link the files of ``trees`` (name, directory) into ``target``; StepError if two own one file.
+    """Hard-link the files of ``trees`` (name, directory) into the new directory ``target``.
 
-    Hard links, not symbolic ones: clang finds its resources by its own real path.
+    Hard links, not symbolic ones: clang finds its resources by its own real path. Raises StepError if two trees
+    own one file, or one has a directory where another has none.
     """
     owners: dict[str, str] = {}
+    directories: dict[str, str] = {}
     target.mkdir(parents=True, exist_ok=True)
     for name, tree in trees:
         for directory, names, files in os.walk(tree):
             relative = os.path.relpath(directory, tree)
             destination = target / relative
+            _refuse(owners.get(relative), name, relative)
+            directories.setdefault(relative, name)
             destination.mkdir(parents=True, exist_ok=True)
             links = [entry for entry in names if os.path.islink(os.path.join(directory, entry))]
             names[:] = [entry for entry in names if entry not in links]
             for entry in (*files, *links):
-                _claim(owners, os.path.normpath(os.path.join(relative, entry)), name)
+                path = os.path.normpath(os.path.join(relative, entry))
+                _refuse(owners.get(path) or directories.get(path), name, path)
+                owners[path] = name
                 _link(os.path.join(directory, entry), os.path.join(destination, entry))
 
 
-def _claim(owners: dict[str, str], path: str, name: str) -> None:
-    if path in owners:
+def _refuse(owner: str | None, name: str, path: str) -> None:
+    if owner is not None:
         raise StepError(
-            f"{owners[path]} and {name} both install {path}",
-            hint=f"let one of them own it: discard it in the recipe of {owners[path]} or {name}",
+            f"{owner} and {name} both install {path}",
+            hint=f"let one of them own it: discard it in the recipe of {owner} or {name}",
         )
-    owners[path] = name
 
 
 def _link(source: str, target: str) -> None:
     try:
         os.link(source, target, follow_symlinks=False)
-    except OSError:  # another file system, or one without hard links
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
         shutil.copy2(source, target, follow_symlinks=False)
