@@ -1,0 +1,72 @@
+"""The quick start: a ROCm core from the Debian archive, packaged, installed into a fresh root and tried there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import BRANCH, Command, jobs
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("forky")]
+
+PACKAGES = {
+    "comgr", "hip-dev", "hip-runtime-amd", "hipcc", "hipify-clang", "hsa-rocr", "hsa-rocr-dev", "rocm-core",
+    "rocm-device-libs", "rocm-hip-runtime", "rocm-hip-runtime-dev", "rocm-llvm", "rocm-smi-lib",
+}  # fmt: skip
+PROOFS = {
+    "install", "dpkg-verify", "undefined-symbols", "purge", "rocr/hsa", "clr-hip/hipconfig", "clr-hip/vector-add",
+    "clr-hip/hiprtc", "clr-hip/find-package",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def built(rocmbuild: Command) -> subprocess.CompletedProcess[str]:
+    done = rocmbuild("build", "--branch", BRANCH)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def out(e2e_cache: Path) -> Path:
+    return e2e_cache / "workspace" / "out" / BRANCH / f"{BRANCH}-amd64"
+
+
+def test_every_package_is_in_the_repository(built: subprocess.CompletedProcess[str], out: Path) -> None:
+    names = {path.name.split("_")[0] for path in out.glob("*.deb")}
+    indexed = {
+        line.split(": ")[1] for line in (out / "Packages").read_text().splitlines() if line.startswith("Package")
+    }
+    assert names == indexed == PACKAGES
+    assert str(out) in built.stdout
+
+
+def test_everything_is_proved(built: subprocess.CompletedProcess[str], out: Path) -> None:
+    record = json.loads((out / "verify.json").read_text())
+    rows = [(row["check"], row["status"]) for row in record["rows"]]
+    assert record["status"] == "pass"
+    assert {check for check, status in rows if status == "pass"} >= PROOFS
+    assert not [row for row in rows if row[1] == "fail"]
+
+
+def test_nothing_is_left_to_do(built: subprocess.CompletedProcess[str], rocmbuild: Command, tmp_path: Path) -> None:
+    plan = jobs(rocmbuild("plan", "--branch", BRANCH, "--format", "json"))
+    assert {job["action"] for job in plan.values()} == {"KEEP", "PROVIDED"}
+    events = tmp_path / "events"
+    again = rocmbuild("build", "--branch", BRANCH, "--events", str(events))
+    assert again.returncode == 0, again.stderr
+    assert "StepStarted" not in events.read_text()
+
+
+def test_another_gpu_is_verified_but_not_built(built: subprocess.CompletedProcess[str], rocmbuild: Command) -> None:
+    plan = jobs(rocmbuild("plan", "--branch", BRANCH, "--format", "json", "--gpu", "gfx1101"))
+    assert {job["action"] for job in plan.values()} == {"KEEP", "PROVIDED"}
+
+
+def test_ninja_has_nothing_to_do_in_any_build_tree(built: subprocess.CompletedProcess[str], rocmbuild: Command) -> None:
+    for name in ("rocr", "comgr", "clr-hip"):
+        ninja = rocmbuild("shell", name, "--branch", BRANCH, "--", "ninja", "-n", "-d", "explain")
+        # without --, options of ours would follow it; ninja itself says what it would do
+        assert "no work to do" in ninja.stdout, (name, ninja.stdout[-2000:], ninja.stderr)
