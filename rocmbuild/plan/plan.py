@@ -238,7 +238,7 @@ class _Planner:
             deb_version=self._deb_version(name),
             needs=tuple(str(need) for need in seen),
             after=tuple(sorted(str(need) for need in self.graph.predecessors(node) if self._orders(need, node))),
-            cost=known.seconds if known and known.seconds else recipe.cost,
+            cost=known.seconds if known and known.seconds else (recipe.cost if recipe.builds else 1.0),
         )
 
     def _orders(self, need: Node, node: Node) -> bool:
@@ -285,7 +285,8 @@ class _Planner:
         """Return the action, why, and whether packages are to be made."""
         built = self.built.get(node.component)
         stale = next((need for need in seen if self.jobs[need].action is Action.BUILD), None)
-        repackage = built is None or built.packages != package_key
+        packaged = built is not None and built.packages == package_key
+        repackage = bool(self.recipes[node.component].packages) and not packaged
         if self.provided[node.component] is not None:
             same = built is not None and built.key == key
             return Action.PROVIDED, f"by {self.selection.distribution.name}", repackage or not same
