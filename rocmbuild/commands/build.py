@@ -7,6 +7,7 @@ import sys
 import time
 
 from rocmbuild import events
+from rocmbuild.commands.checks import require_sandbox
 from rocmbuild.commands.session import Session, open_session
 from rocmbuild.errors import UsageError
 from rocmbuild.plan.plan import Action
@@ -37,10 +38,12 @@ async def _run(settings: Settings, reactor: Reactor) -> int:
     pipeline = _pipeline(session, jobserver)
     tasks = pipeline.tasks(Phase(settings.verb), verify=settings.verify)
     _refuse_offline(settings, tasks)
+    if session.root_spec is not None and session.plan.building and settings.verb == "build":
+        await require_sandbox()
     outcome = await _carry_out(session, tasks, jobserver, reactor)
     reactor.close()
     if settings.verb != "fetch":
-        _summarize(session, pipeline.output, reactor, time.monotonic() - begun)
+        _summarize(session, pipeline.output, reactor, time.monotonic() - begun, failed=bool(outcome.errors))
     return 1 if outcome.errors else 0
 
 
@@ -94,9 +97,9 @@ def _refuse_offline(settings: Settings, tasks: list[Task]) -> None:
         )
 
 
-def _summarize(session: Session, output: Output, reactor: Reactor, seconds: float) -> None:
+def _summarize(session: Session, output: Output, reactor: Reactor, seconds: float, *, failed: bool) -> None:
     from rocmbuild.ui.console import make_console
-    from rocmbuild.ui.summary import Summary, VerifyRow, component_rows, print_summary
+    from rocmbuild.ui.summary import Summary, component_rows, print_summary
 
     if session.settings.verbosity < 0:
         return
@@ -107,8 +110,8 @@ def _summarize(session: Session, output: Output, reactor: Reactor, seconds: floa
         Summary(
             components=component_rows(reactor.state, actions, debs),
             seconds=seconds,
-            out=session.workspace.out,
-            checks=tuple(VerifyRow(**vars(row)) for row in output.verify_rows()),
+            out=None if failed else session.workspace.out,
+            checks=output.verify_rows(),
             install=output.installable(),
         ),
         make_console(sys.stdout),

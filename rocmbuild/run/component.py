@@ -10,7 +10,7 @@ from pathlib import Path
 from rocmbuild.errors import StepError
 from rocmbuild.model.template import substitute
 from rocmbuild.plan.plan import Job, Plan
-from rocmbuild.process import ProcessError, Runner
+from rocmbuild.process import ProcessError, Runner, describe_exit
 from rocmbuild.run.stamps import Stamps
 from rocmbuild.run.task import StepContext, StepFunction
 from rocmbuild.tools import cmake
@@ -124,7 +124,10 @@ def variables(site: Site, job: Job, where: Environment) -> dict[str, str]:
     }
     if site.root is None:
         common |= {"CMAKE_C_COMPILER": "/usr/bin/cc", "CMAKE_CXX_COMPILER": "/usr/bin/c++"}
-    return {key: _located(value, where) for key, value in {**common, **job.recipe.variables}.items()}
+    own = {key: _located(value, where) for key, value in job.recipe.variables.items()}
+    if isinstance(where, Host):
+        own = {key: value if key == "CMAKE_INSTALL_PREFIX" else where.relocated(value) for key, value in own.items()}
+    return {**common, **own}
 
 
 def process_environment(site: Site, job: Job, where: Environment) -> dict[str, str]:
@@ -166,12 +169,8 @@ async def configure(site: Site, job: Job, context: StepContext) -> None:
     try:
         await _run(site, job, argv, context.runner)
     except ProcessError as error:
-        log = context.log.read_text(encoding="utf-8", errors="replace")
-        raise StepError(
-            f"{job.name} could not be configured: {error.message.split(':')[0]}",
-            log=str(context.log),
-            hint=_configure_hint(site.plan, job, log),
-        ) from error
+        hint = _configure_hint(site.plan, job, _read(context.log))
+        raise _failed(job, "configured", context.log, error, hint) from error
     site.stamps.record_tree(job, site.root_digest)
 
 
@@ -192,11 +191,8 @@ async def build(site: Site, job: Job, context: StepContext) -> None:
     try:
         await _run(site, job, argv, runner, flags)
     except ProcessError as error:
-        raise StepError(
-            f"{job.name} could not be built: {_first_failure(runner.tail) or error.message}",
-            log=str(context.log),
-            hint=f"look into the log, or try by hand: {_shell(job, site)}",
-        ) from error
+        hint = f"look into the log, or try by hand: {_shell(job, site)}"
+        raise _failed(job, "built", context.log, error, hint) from error
 
 
 async def install(site: Site, job: Job, seconds: float, context: StepContext) -> None:
@@ -207,7 +203,11 @@ async def install(site: Site, job: Job, seconds: float, context: StepContext) ->
     await in_thread(remove_tree, stage)
     if job.recipe.builds:
         where = environment(site, job)
-        await _run(site, job, cmake.install(where), context.runner, {"DESTDIR": where.path("stage")})
+        try:
+            await _run(site, job, cmake.install(where), context.runner, {"DESTDIR": where.path("stage")})
+        except ProcessError as error:
+            hint = f"look into the log, or try by hand: {_shell(job, site)}"
+            raise _failed(job, "installed", context.log, error, hint) from error
     stage.mkdir(parents=True, exist_ok=True)
     output = await in_thread(_finish_stage, site.plan, job, stage)
     site.stamps.record(job, site.root_digest, output, seconds + time.monotonic() - begun)
@@ -288,8 +288,13 @@ def _configure_hint(plan: Plan, job: Job, log: str) -> str:
     return f"the reason is in the log; the recipe is {job.recipe.where.split(':')[0]}"
 
 
-def _first_failure(tail: Sequence[str]) -> str | None:
-    return next((line for line in tail if line.startswith("FAILED:") or " error: " in line), None)
+def _failed(job: Job, what: str, log: Path, error: ProcessError, hint: str) -> StepError:
+    reason = cmake.complaint(_read(log)) or describe_exit(error.returncode)
+    return StepError(f"{job.name} could not be {what}: {reason}", log=str(log), hint=hint)
+
+
+def _read(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")
 
 
 def _shell(job: Job, site: Site) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rocmbuild.errors import StepError, VerifyError
+from rocmbuild.model.verdict import VerifyRow
 from rocmbuild.plan.fingerprint import digest
 from rocmbuild.plan.plan import Job
 from rocmbuild.process import Runner
@@ -14,7 +15,7 @@ from rocmbuild.run.component import EPOCH, Site
 from rocmbuild.run.packaging import BuiltPackage, Packaging, check_conflicts, make_packages, read_packages
 from rocmbuild.run.qa import Finding, Stage, check_stage
 from rocmbuild.run.task import StepContext
-from rocmbuild.run.verify import ComponentChecks, Verification, VerifyRow, verify
+from rocmbuild.run.verify import ComponentChecks, Verification, verify
 from rocmbuild.tools.apt import Apt, ArchiveFinder
 from rocmbuild.tools.repository import write_repository
 from rocmbuild.tools.sandbox import BUILD, SOURCE, STAGE
@@ -238,7 +239,7 @@ def _origin(job: Job) -> str:
 
 
 def _finding_row(finding: Finding) -> dict[str, str]:
-    status = "fail" if finding.fails else ("waived" if finding.waived else "skipped")
+    status = "fail" if finding.fails else ("waived" if finding.waived else "warning")
     detail = f"{finding.detail} ({finding.waived})" if finding.waived else finding.detail
     subject = f"{finding.component}: {finding.file}"
     return {"check": finding.rule, "subject": subject, "status": status, "detail": detail}

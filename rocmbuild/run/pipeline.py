@@ -78,7 +78,8 @@ class Pipeline:
 
     @property
     def _needs_root(self) -> bool:
-        return self.root_spec is not None and self.site.root is None
+        made, python = self.site.made, self.site.plan.python_packages
+        return self.root_spec is not None and (made.root is None or bool(python and made.python is None))
 
     def _root_tasks(self) -> Iterable[Task]:
         if self._needs_root:
@@ -102,7 +103,7 @@ class Pipeline:
             needs=frozenset(needs),
             cost=job.cost if job.action is Action.BUILD else 1.0,
             memory=job.recipe.memory if job.action is Action.BUILD else 0,
-            rerun=f"rocmbuild build {self.rerun} {job.node.component}",
+            rerun=f"rocmbuild build {self.rerun} --no-verify {job.node.component}",
             logs=lambda step, name=job.name: self.site.workspace.log(name, step),  # type: ignore[misc]
         )
 

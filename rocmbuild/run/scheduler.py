@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rocmbuild import events
-from rocmbuild.errors import RocmBuildError
+from rocmbuild.errors import RocmBuildError, refusal
 from rocmbuild.process import ProcessError, Runner
 from rocmbuild.run.resources import Resources
 from rocmbuild.run.task import Step, StepContext, Task, Uses
+
+LEAST_ROOM = 1 << 16
+"""Bytes; a disk with less is full."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +73,9 @@ class Scheduler:
             while running:
                 finished, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 running = [item for item in running if item not in finished]
-                for item in finished:
-                    item.result()  # a bug in a step is raised here
+                bugs = [error for item in finished if (error := item.exception()) is not None]
+                if bugs:
+                    raise bugs[0]
                 if self._errors and not self.keep_going:
                     break
         finally:
@@ -106,8 +113,11 @@ class Scheduler:
                             begun = self.now()
                             self.emit(events.TaskStarted(begun, task.name))
                         await self._step(task, step)
-                except RocmBuildError as error:
-                    self._fail(task, step, error, begun or self.now())
+                except (RocmBuildError, OSError) as error:
+                    known = error if isinstance(error, RocmBuildError) else refusal(error)
+                    if known is None:
+                        raise
+                    self._fail(task, step, known, begun or self.now())
                     return
         seconds = self.now() - (begun if begun is not None else self.now())
         self._seconds[task.name] = seconds
@@ -150,6 +160,10 @@ class Scheduler:
         log = error.log or str(task.logs(step.name))
         tail = error.tail if isinstance(error, ProcessError) else _tail(Path(log))
         error.log, error.rerun = log, error.rerun or task.rerun
+        full = refusal(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        if full is not None and _disk_is_full(Path(log), tail, full.message):
+            prefix = "" if full.message in error.message else f"{full.message}: "
+            error.message, error.hint = f"{prefix}{error.message}", full.hint
         self._errors[task.name] = error
         self._seconds[task.name] = self.now() - begun
         self._end(task, "failed")
@@ -177,6 +191,12 @@ def _tail(log: Path) -> tuple[str, ...]:
         return tuple(log.read_text(encoding="utf-8", errors="replace").splitlines()[-25:])
     except OSError:
         return ()
+
+
+def _disk_is_full(log: Path, tail: Iterable[str], words: str) -> bool:
+    """Return whether the lack of room is the cause of a failure, whatever program complained, and of what."""
+    place = next(path for path in log.absolute().parents if path.is_dir())
+    return any(words in line for line in tail) or shutil.disk_usage(place).free < LEAST_ROOM
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -15,19 +15,18 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from rocmbuild.errors import PackageError, RootError, VerifyError
 from rocmbuild.model.recipe import Check, CheckStep, Waiver
 from rocmbuild.model.target import Target
 from rocmbuild.model.template import substitute
+from rocmbuild.model.verdict import Status, VerifyRow
 from rocmbuild.process import Runner, describe_exit
 from rocmbuild.run.qa import INSTALLED_RULES, Finding, apply_waivers
 from rocmbuild.tools import fatbin
 from rocmbuild.tools.elf import inspect
 from rocmbuild.tools.testroot import ENVIRONMENT, FreshRoot, make_base
 
-Status = Literal["pass", "fail", "waived", "skipped"]
 Progress = Callable[[int, int, str], None]
 
 TIME_LIMIT = 900.0
@@ -68,16 +67,6 @@ class Verification:
     gpus: tuple[str, ...]
     target: Target
     prefix: str
-
-
-@dataclass(frozen=True)
-class VerifyRow:
-    """One check of one package, file or program; ``detail`` says why it is not a pass."""
-
-    check: str
-    subject: str
-    status: Status
-    detail: str = ""
 
 
 async def verify(job: Verification, runner: Runner, note: Callable[[str], None], progress: Progress) -> list[VerifyRow]:

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from rocmbuild.model.verdict import VerifyRow
 from rocmbuild.ui.format import Marks, duration, marks_for, plural, size
 from rocmbuild.ui.lines import Line, line
 from rocmbuild.ui.state import RunState, Status
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 INSTALL = ("rocm-hip-runtime-dev",)
 """The package that brings the whole HIP runtime and compiler."""
 
-CHECK_STATUSES = ("pass", "fail", "waived", "skipped")
+CHECK_STATUSES = ("pass", "fail", "warning", "waived", "skipped")
 _UNDONE = {
     Status.QUEUED: "not run",
     Status.FAILED: "failed",
     Status.SKIPPED: "skipped",
     Status.STOPPED: "stopped",
 }
-_STYLES = {"pass": "green", "fail": "bold red", "waived": "yellow", "skipped": "dim"}
+_STYLES = {"pass": "green", "fail": "bold red", "warning": "yellow", "waived": "yellow", "skipped": "dim"}
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,6 @@ class ComponentRow:
     cpu_seconds: float | None = None
     packages: int = 0
     size: int = 0
-
-
-@dataclass(frozen=True)
-class VerifyRow:
-    """One check of one package, file or program; ``detail`` says why it is not a pass."""
-
-    check: str
-    subject: str
-    status: Literal["pass", "fail", "waived", "skipped"]
-    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,20 +107,22 @@ def component_table(summary: Summary) -> Table:
 
 
 def verify_table(checks: Sequence[VerifyRow]) -> Table:
-    """Return the table of checks: how many subjects passed, failed, were waived or skipped in each."""
-    table = _table("check", *(f">{status}" for status in CHECK_STATUSES))
+    """Return the table of checks: how many subjects of each had which outcome, for the outcomes there were."""
+    found = {row.status for row in checks}
+    statuses = [status for status in CHECK_STATUSES if status in {"pass", *found}]
+    table = _table("check", *(f">{status}" for status in statuses))
     counts: dict[str, Counter[str]] = {}
     for row in checks:
         counts.setdefault(row.check, Counter())[row.status] += 1
     for check, counter in counts.items():
-        table.add_row(check, *(_count(counter[status], status) for status in CHECK_STATUSES))
+        table.add_row(check, *(_count(counter[status], status) for status in statuses))
     return table
 
 
 def verify_lines(checks: Sequence[VerifyRow], marks: Marks) -> list[Line]:
     """Name everything that is not a pass, failures last, where the eye ends."""
-    signs = {"fail": marks.failed, "waived": marks.note, "skipped": marks.skipped}
-    ordered = [row for status in ("skipped", "waived", "fail") for row in checks if row.status == status]
+    signs = {"fail": marks.failed, "warning": marks.note, "waived": marks.note, "skipped": marks.skipped}
+    ordered = [row for status in ("skipped", "waived", "warning", "fail") for row in checks if row.status == status]
     return [
         line(
             (f"{signs[row.status]} {row.status} ", _STYLES[row.status]),

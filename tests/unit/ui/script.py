@@ -131,10 +131,11 @@ def play(speed: float, verbosity: int, mode: str) -> None:
 def finish(state) -> None:
     """Print what the command line prints after a run: a summary and an error."""
     from rocmbuild.errors import StepError
+    from rocmbuild.model.verdict import VerifyRow
     from rocmbuild.ui.console import make_console, show
     from rocmbuild.ui.failure import render_error
     from rocmbuild.ui.plan_view import render_table
-    from rocmbuild.ui.summary import ComponentRow, Summary, VerifyRow, component_rows, print_summary
+    from rocmbuild.ui.summary import ComponentRow, Summary, component_rows, print_summary
 
     console = make_console(sys.stdout)
     out = Path("/srv/builds/rocm with a space/out/rocm-5.6.x/debian-13-riscv64")

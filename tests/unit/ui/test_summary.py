@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from rocmbuild.model.verdict import VerifyRow
 from rocmbuild.ui.console import make_console
 from rocmbuild.ui.state import RunState, fold
 from rocmbuild.ui.summary import (
     ComponentRow,
     Summary,
-    VerifyRow,
     component_rows,
     print_summary,
     source_line,
