@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rocmbuild.errors import StepError, VerifyError
 from rocmbuild.model.verdict import VerifyRow
@@ -113,7 +114,27 @@ class Output:
             epoch=EPOCH,
             runner=runner,
         )
+        write_json(self.site.workspace.out / "build.json", self._record())
         write_json(self._stamp("repository"), {"key": self._repository_key()})
+
+    def _record(self) -> dict[str, Any]:
+        """Return what the packages were made from: sources, keys, build tools, packages of the build root."""
+        plan, root = self.site.plan, self.site.root
+        return {
+            "branch": plan.selection.manifest.branch,
+            "version": plan.selection.manifest.version,
+            "target": plan.selection.target.name,
+            "distribution": plan.selection.distribution.name,
+            "gpus": list(plan.selection.gpus),
+            "environment": plan.selection.environment,
+            "tools": dict(plan.selection.tools),
+            "python": list(plan.python_packages),
+            "root": root.versions if root else None,
+            "components": {
+                job.name: {"source": _origin(job), "fingerprint": job.key, "version": job.deb_version}
+                for job in plan.jobs
+            },
+        }
 
     def installable(self) -> tuple[str, ...]:
         """Return what to install: the metapackage that brings everything, or all packages if there is none."""
