@@ -150,7 +150,7 @@ class Pipeline:
 
         return Task(
             name=_source_name(job.node.component),
-            steps=(Step("fetch", fetch, Uses.NETWORK), Step("prepare", prepare)),
+            steps=(Step("fetch", fetch, Uses.NETWORK), Step("prepare", prepare, Uses.NOTHING)),
             cost=5,
             rerun=f"rocmbuild fetch {self.rerun} {job.node.component}",
             logs=lambda step: self.site.workspace.log(job.node.component, step),
