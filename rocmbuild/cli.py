@@ -120,15 +120,9 @@ def _failed(error: BaseException, words: Sequence[str]) -> int:
 
 def _known(error: BaseException) -> BaseException:
     """Return an error of ours for what the machine refuses: a full disk or a forbidden file is not a bug."""
-    import errno
+    from rocmbuild.errors import refusal
 
-    from rocmbuild.errors import RocmBuildError
-
-    refusals = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENOMEM)
-    if not isinstance(error, OSError) or error.errno not in refusals:
-        return error
-    where = str(error.filename) if error.filename is not None else None
-    return RocmBuildError(error.strerror or str(error), where=where, hint="rocmbuild doctor")
+    return (refusal(error) or error) if isinstance(error, OSError) else error
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

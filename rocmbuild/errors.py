@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -85,6 +86,28 @@ class PackageError(RocmBuildError):
 
 class VerifyError(RocmBuildError):
     """Report packages that were built but do not pass verification."""
+
+
+_REFUSALS = {
+    errno.ENOSPC: "make room on that disk, or use another one: --workspace DIR, --cache DIR",
+    errno.EDQUOT: "make room within your quota, or use another disk: --workspace DIR, --cache DIR",
+    errno.EROFS: "name a writable directory with --workspace or --cache",
+    errno.EACCES: "name a directory that is yours with --workspace or --cache",
+    errno.EPERM: "name a directory that is yours with --workspace or --cache",
+    errno.ENOTDIR: "a file is in the place of a directory: move it away",
+    errno.EIO: "the disk or its file system is damaged: see what the kernel says (dmesg)",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENOMEM: "use less of it: -j N or --memory SIZE",
+}
+"""What to try when the machine refuses something; none of these is a bug."""
+
+
+def refusal(error: OSError) -> RocmBuildError | None:
+    """Return the error for what the machine refuses, such as a full disk; None for anything else."""
+    if error.errno not in _REFUSALS:
+        return None
+    where = str(error.filename) if error.filename is not None else None
+    return RocmBuildError(error.strerror or str(error), where=where, hint=_REFUSALS[error.errno])
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

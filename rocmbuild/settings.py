@@ -109,7 +109,7 @@ def load_settings(arguments: Arguments, environ: Mapping[str, str], directory: P
         keep_going=values.get("keep-going", False),
         verify=values.get("verify", True),
         workspace=values.get("workspace") or directory / "workspace",
-        cache=values.get("cache") or _user_directory(environ, "XDG_CACHE_HOME", ".cache"),
+        cache=values.get("cache") or default_cache(environ),
         manifests=values.get("manifests", ()),
         recipes=values.get("recipes", ()),
         targets=values.get("targets", ()),
@@ -119,6 +119,11 @@ def load_settings(arguments: Arguments, environ: Mapping[str, str], directory: P
         verbosity=values.get("verbosity", 0),
         environ=dict(environ),
     )
+
+
+def default_cache(environ: Mapping[str, str]) -> Path:
+    """Return where downloads are kept if no layer says otherwise."""
+    return _user_directory(environ, "XDG_CACHE_HOME", ".cache")
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rocmbuild.errors import RocmBuildError
+from rocmbuild.errors import RocmBuildError, UsageError
 from rocmbuild.model.target import Distribution
 from rocmbuild.model.version import compare
 from rocmbuild.process import BASE_ENVIRONMENT, ProcessError, Runner
@@ -123,6 +124,18 @@ async def check_sandbox(runner: Runner, *, needed: bool, machine: Path = Path("/
             return [Finding("user namespaces", "warning", "not tried: bwrap is missing")]
         return [explain_namespaces(machine, " ".join(error.tail[-2:]))]
     return [Finding("user namespaces", "ok", "a sandbox could be made")]
+
+
+async def require_sandbox() -> None:
+    """Raise UsageError if there can be no sandbox here, and say what forbids it."""
+    (found,) = await check_sandbox(Runner(), needed=True)
+    if found.status == "ok":
+        return
+    command = f"run as root: {shlex.join(found.command)}; " if found.command else ""
+    raise UsageError(
+        f"no sandbox can be made, for it takes {found.subject}: {found.detail}",
+        hint=f"{command}{found.advice or 'rocmbuild doctor --fix'}",
+    )
 
 
 def explain_namespaces(machine: Path, said: str) -> Finding:

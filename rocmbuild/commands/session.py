@@ -21,7 +21,7 @@ from rocmbuild.process import Runner, network_environment
 from rocmbuild.run.component import BuildRoot
 from rocmbuild.run.sourcing import Sourcing
 from rocmbuild.run.stamps import Stamps
-from rocmbuild.settings import Settings
+from rocmbuild.settings import Settings, default_cache
 from rocmbuild.tools.apt import Apt, ArchiveFinder
 from rocmbuild.tools.cmake import BuildTools, find_build_tools
 from rocmbuild.tools.download import Downloads
@@ -232,7 +232,11 @@ def _local(name: str, path: Path, manifest: Manifest) -> Source:
 def _options(settings: Settings) -> Iterable[str]:
     """Yield the options that decide what is built, so that a rerun line builds the same."""
     yield from ("--branch", branch(settings))
-    for option, value in (("--target", settings.target), ("--distribution", settings.distribution)):
+    for option, value in (
+        ("--target", settings.target),
+        ("--distribution", settings.distribution),
+        ("--apt-mirror", settings.apt_mirror),
+    ):
         if value is not None:
             yield from (option, value)
     if settings.gpus:
@@ -252,6 +256,9 @@ def _options(settings: Settings) -> Iterable[str]:
             yield from (option, str(directory))
     if settings.environment != "sandbox":
         yield from ("--environment", settings.environment)
-    if settings.allow_stale_archive:
-        yield "--allow-stale-archive"
+    for option, given in (("--allow-stale-archive", settings.allow_stale_archive), ("--offline", settings.offline)):
+        if given:
+            yield option
     yield from ("--workspace", str(settings.workspace))
+    if settings.cache != default_cache(settings.environ):
+        yield from ("--cache", str(settings.cache))

@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import replace
 
+from rocmbuild.commands.checks import require_sandbox
 from rocmbuild.commands.session import Session, open_session
 from rocmbuild.errors import UsageError
 from rocmbuild.plan.plan import Job
@@ -34,6 +35,8 @@ async def _prepare(settings: Settings, name: str) -> list[str]:
     runner = Runner(log=settings.workspace / "logs" / "shell.log")
     session = await open_session(settings, runner)
     job = session.plan.job(name)
+    if session.root_spec is not None:
+        await require_sandbox()
     site = await _site(session, runner)
     await _sources(session, job, runner)
     missing = [need for need in job.needs if not session.workspace.stage(need).is_dir()]

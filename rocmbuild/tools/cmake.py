@@ -20,6 +20,11 @@ _PACKAGE = re.compile(
     r"|Could NOT find (?P<plain>[A-Za-z0-9_-]+)"
 )
 
+_ERROR = re.compile(r"^CMake Error(?: at (?P<place>[^\n]*?))?:[ \n]+(?P<text>.*?)\n[ ]*\n", re.MULTILINE | re.DOTALL)
+_COMPILER = re.compile(r"^.*(?:\berror: |: undefined reference to |\bld: (?!warning)).*$", re.MULTILINE)
+_FAILED = re.compile(r"^FAILED: (?:\[code=\d+\] )?(?P<output>\S+)", re.MULTILINE)
+_LONGEST = 300
+
 
 @dataclass(frozen=True)
 class BuildTools:
@@ -81,6 +86,19 @@ def progress(line: str) -> tuple[int, int, str] | None:
     """Return (done, total, what) of a status line of Ninja, or None."""
     match = _PROGRESS.match(line)
     return (int(match[1]), int(match[2]), match[3]) if match else None
+
+
+def complaint(text: str) -> str | None:
+    """Return what a log of CMake or Ninja complains of first: a compiler's words, CMake's, or the failed output."""
+    if match := _COMPILER.search(text):
+        found = match[0]
+    elif match := _ERROR.search(text):
+        found = f"{match['place']}: {match['text']}" if match["place"] else match["text"]
+    elif match := _FAILED.search(text):
+        found = f"{match['output']} could not be made"
+    else:
+        return None
+    return " ".join(found.split())[:_LONGEST]
 
 
 def missing_packages(text: str) -> list[str]:

@@ -6,6 +6,7 @@ places on every machine, so that no path of the user reaches an artifact.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +125,18 @@ class Host:
                 return str(mounts.jobserver)
         return str({"build": mounts.build, "stage": mounts.stage, "prefix": mounts.prefix}[kind])
 
+    def relocated(self, text: str) -> str:
+        """Let paths below the final prefix lead to the merged tree, as far as they exist there."""
+        inside = re.compile(re.escape(self.mounts.final_prefix) + r"/([^\s;:,\"']+)")
+
+        def place(match: re.Match[str]) -> str:
+            path = self.mounts.prefix / match[1]
+            return str(path) if path.exists() else match[0]
+
+        return inside.sub(place, text)
+
     def wrap(self, argv: Sequence[str], env: Mapping[str, str], *, cwd: str) -> list[str]:
         assignments = [f"{key}={value}" for key, value in env.items()]
-        return ["env", "--ignore-environment", f"--chdir={cwd}", *assignments, *argv]
+        # bubblewrap dies with us; here Ninja has to be told, or it would go on in a tree that the next run works in
+        mortal = ["setpriv", "--pdeathsig", "TERM"]
+        return [*mortal, "env", "--ignore-environment", f"--chdir={cwd}", *assignments, *argv]
