@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from rocmbuild.tools.elf import DEVICE_MACHINE, opened
 
 _RUN_PATH_TAGS = frozenset({"DT_RPATH", "DT_RUNPATH"})
 _STRING_TAGS = _RUN_PATH_TAGS | {"DT_NEEDED", "DT_SONAME", "DT_AUXILIARY", "DT_FILTER", "DT_AUDIT", "DT_DEPAUDIT"}
+_ORIGIN = re.compile(r"\$(ORIGIN\b|\{ORIGIN\})")
 _HINT = "set CMAKE_INSTALL_RPATH to $ORIGIN and directories relative to it in the recipe's cmake variables"
 
 
@@ -35,8 +37,9 @@ def relocate_runpath(path: Path, location: str, prefix: str) -> bool:
     """Make run path entries inside ``prefix`` relative to ``$ORIGIN``; return whether the file changed.
 
     ``location`` is the absolute path of the file once installed. Entries that are empty, relative, or neither in the
-    prefix nor below /usr/lib belong to the build machine and are dropped. The file is replaced, never written to, as
-    it may be hard-linked elsewhere. Raises PackageError if the new text does not fit into the place of the old one.
+    prefix nor below /usr/lib belong to the build machine, or to nothing, and are dropped, as is ``$ORIGIN/../..``
+    where it leads out of the prefix. The file is replaced, never written to, as it may be hard-linked elsewhere.
+    Raises PackageError if the new text does not fit into the place of the old one.
     """
     with opened(path) as elf:
         if elf is None or elf["e_machine"] == DEVICE_MACHINE:
@@ -80,8 +83,9 @@ def _relocated(text: str, directory: str, prefix: str) -> str:
 
 
 def _relocated_entry(entry: str, directory: str, prefix: str) -> str | None:
-    if entry.startswith(("$ORIGIN", "${ORIGIN}")):
-        return entry
+    if origin := _ORIGIN.match(entry):
+        path = posixpath.normpath(directory + entry[origin.end() :])
+        return entry if not _inside(directory, prefix) or _inside(path, prefix) else None
     path = posixpath.normpath("/" + entry.lstrip("/")) if entry.startswith("/") else ""
     if _inside(path, prefix):
         relative = posixpath.relpath(path, directory)

@@ -42,6 +42,7 @@ def relocated(path: Path, location: str = f"{PREFIX}/lib/libf.so") -> tuple[str,
         (f"/usr/lib/llvm-17/lib:{PREFIX}/lib", ("/usr/lib/llvm-17/lib", "$ORIGIN")),
         (f"{PREFIX}-beta/lib:lib:/../lib:{PREFIX}/lib", ("$ORIGIN",)),
         ("$ORIGIN/../lib:/home/me/build", ("$ORIGIN/../lib",)),
+        ("$ORIGIN:$ORIGIN/../../lib:${ORIGIN}/../../lib64:$ORIGIN/../lib64", ("$ORIGIN", "$ORIGIN/../lib64")),
     ],
 )
 def test_entries_are_relative_to_the_file(tmp_path, before, after):
