@@ -11,6 +11,7 @@ from urllib.parse import quote
 from rocmbuild.errors import FetchError, RootError, UsageError
 from rocmbuild.model.target import Distribution
 from rocmbuild.process import ProcessError, Runner
+from rocmbuild.tools.aptconf import configuration
 from rocmbuild.tools.waiting import held
 from rocmbuild.workspace import write_text
 
@@ -175,7 +176,15 @@ class Apt:
         (self.directory / "status").touch()
         write_text(self.directory / "sources.list", "\n".join(self.archive.source_lines(self.distribution)) + "\n")
         config = self.directory / "apt.conf"
-        write_text(config, _CONFIGURATION.format(apt=self, stale=str(not self.archive.allow_stale).lower()))
+        text = configuration(
+            self.directory,
+            status=self.directory / "status",
+            sources=self.directory / "sources.list",
+            archives=self.archives,
+            arch=self.arch,
+            allow_stale=self.archive.allow_stale,
+        )
+        write_text(config, text)
         return config
 
     def _update_error(self, error: ProcessError) -> FetchError:
@@ -243,33 +252,3 @@ def _pool_error(path: str, error: ProcessError) -> FetchError:
         log=error.log,
         hint="check the network; run the same command again to go on",
     )
-
-
-_CONFIGURATION = """\
-#clear APT::Update;
-#clear DPkg;
-#clear APT::Architectures;
-Dir::State "{apt.directory}/state";
-Dir::State::Lists "{apt.directory}/state/lists";
-Dir::State::status "{apt.directory}/status";
-Dir::Cache "{apt.directory}/cache";
-Dir::Cache::archives "{apt.archives}";
-Dir::Cache::pkgcache "";
-Dir::Cache::srcpkgcache "";
-Dir::Etc::SourceList "{apt.directory}/sources.list";
-Dir::Etc::SourceParts "/dev/null";
-Dir::Etc::Preferences "/dev/null";
-Dir::Etc::PreferencesParts "/dev/null";
-Dir::Etc::Trusted "/dev/null";
-Dir::Etc::TrustedParts "/dev/null";
-APT::Architecture "{apt.arch}";
-APT::Architectures {{ "{apt.arch}"; }};
-APT::Install-Recommends "false";
-APT::Install-Suggests "false";
-APT::Sandbox::User "root";
-APT::Keep-Downloaded-Packages "true";
-Acquire::Languages "none";
-Acquire::Retries "3";
-Acquire::Check-Valid-Until "{stale}";
-Acquire::AllowInsecureRepositories "false";
-"""

@@ -19,6 +19,7 @@ from rocmbuild.errors import RootError
 from rocmbuild.model.target import Distribution
 from rocmbuild.process import BASE_ENVIRONMENT, ProcessError, Runner
 from rocmbuild.tools.apt import Archive
+from rocmbuild.tools.aptconf import COMMON, configuration
 from rocmbuild.tools.waiting import held
 from rocmbuild.workspace import remove_tree, write_text
 
@@ -198,10 +199,17 @@ def _configure(root: FreshRoot) -> None:
     ours = f"deb [trusted=yes] file:{quote(str(root.repository))} ./"
     lines = [*root.spec.archive.source_lines(root.spec.distribution), ours]
     (etc / "apt/sources.list").write_text("\n".join(lines) + "\n")
-    (etc / "apt/apt.conf.d/rocmbuild").write_text(_COMMON)
+    (etc / "apt/apt.conf.d/rocmbuild").write_text(COMMON)
     (etc / "dpkg/dpkg.cfg.d/rocmbuild").write_text(f"{_DPKG}\n")
-    stale = str(not root.spec.archive.allow_stale).lower()
-    write_text(root.directory / "apt.conf", _OUTSIDE.format(root=root, arch=root.spec.arch, stale=stale) + _COMMON)
+    text = configuration(
+        root.directory,
+        status=root.path / "var/lib/dpkg/status",
+        sources=etc / "apt/sources.list",
+        archives=root.archives,
+        arch=root.spec.arch,
+        allow_stale=root.spec.archive.allow_stale,
+    )
+    write_text(root.directory / "apt.conf", text)
 
 
 def _mmdebstrap(spec: BaseSpec, output: Path, proxies: Sequence[str]) -> list[str]:
@@ -233,37 +241,3 @@ def _base_hint(error: ProcessError, spec: BaseSpec) -> str:
     if "newuidmap" in text or "subuid" in text:
         return "without root rights this takes uidmap, and a range for you in /etc/subuid and /etc/subgid"
     return "check the network and the log; rocmbuild doctor looks at what verification needs"
-
-
-_COMMON = """\
-APT::Install-Recommends "false";
-APT::Install-Suggests "false";
-APT::Sandbox::User "root";
-APT::Keep-Downloaded-Packages "true";
-Acquire::Languages "none";
-Acquire::GzipIndexes "false";
-Dpkg::Use-Pty "false";
-"""
-
-_OUTSIDE = """\
-#clear APT::Update;
-#clear DPkg;
-#clear APT::Architectures;
-Dir::State "{root.directory}/state";
-Dir::State::Lists "{root.directory}/state/lists";
-Dir::State::status "{root.path}/var/lib/dpkg/status";
-Dir::Cache "{root.directory}/cache";
-Dir::Cache::archives "{root.archives}";
-Dir::Cache::pkgcache "";
-Dir::Cache::srcpkgcache "";
-Dir::Etc::SourceList "{root.path}/etc/apt/sources.list";
-Dir::Etc::SourceParts "/dev/null";
-Dir::Etc::Preferences "/dev/null";
-Dir::Etc::PreferencesParts "/dev/null";
-Dir::Etc::Trusted "/dev/null";
-Dir::Etc::TrustedParts "/dev/null";
-APT::Architecture "{arch}";
-APT::Architectures {{ "{arch}"; }};
-Acquire::Retries "3";
-Acquire::Check-Valid-Until "{stale}";
-"""
