@@ -79,7 +79,6 @@ def recipe_packages(recipe: Resolved) -> Any:
             ]
             for rule in recipe.packages
         ],
-        "discard": [list(discard.files) for discard in recipe.discards],
         "license": [recipe.spdx, list(recipe.license_files), recipe.homepage],
         "description": recipe.description,
         "changelog": [

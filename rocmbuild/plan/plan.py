@@ -256,6 +256,7 @@ class _Planner:
             "variables": dict(recipe.variables),
             "environment": dict(recipe.environment),
             "additions": [[item.path, item.text, item.link] for item in recipe.additions],
+            **({"discards": [list(item.files) for item in recipe.discards]} if recipe.discards else {}),
             "builds": recipe.builds,
             "provided": self._provided_inputs(node.component),
             "target": [selection.target.triple, list(selection.target.flags)],

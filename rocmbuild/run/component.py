@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rocmbuild.errors import StepError
+from rocmbuild.model.recipe import Discard
 from rocmbuild.model.template import substitute
 from rocmbuild.plan.plan import Job, Plan
 from rocmbuild.process import ProcessError, Runner, describe_exit
@@ -18,6 +19,7 @@ from rocmbuild.tools.prefix import merge
 from rocmbuild.tools.root import Root
 from rocmbuild.tools.runpath import relocate_tree
 from rocmbuild.tools.sandbox import Environment, Host, Mounts, Sandbox
+from rocmbuild.tools.split import discarded, entries
 from rocmbuild.tools.waiting import in_thread
 from rocmbuild.workspace import Workspace, new_directory, remove_tree, tree_digest, write_text
 
@@ -221,8 +223,23 @@ def _finish_stage(plan: Plan, job: Job, stage: Path) -> str:
     if job.provided is not None:
         for link, target in job.provided.links:
             _add(stage / prefix[1:] / link, None, substitute(target, {**job.values, "home": job.provided.home}))
+    discard_files(stage, prefix, job.recipe.discards, job.recipe.where)
     relocate_tree(stage, prefix)
     return tree_digest(stage, ignore=frozenset())
+
+
+def discard_files(stage: Path, prefix: str, discards: Sequence[Discard], where: str) -> None:
+    """Remove what a recipe does not want, with the directories that are empty then.
+
+    Raises PackageError for a pattern without a file, and then nothing is removed.
+    """
+    for name in discarded(entries(stage), prefix, discards, where):
+        path = stage / name
+        path.unlink()
+        for directory in path.parents:
+            if directory == stage or any(directory.iterdir()):
+                break
+            directory.rmdir()
 
 
 def _add(path: Path, text: str | None, link: str | None) -> None:

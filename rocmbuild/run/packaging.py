@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rocmbuild.errors import PackageError
-from rocmbuild.model.recipe import Discard, PackageRule, Resolved
+from rocmbuild.model.recipe import PackageRule, Resolved
 from rocmbuild.model.template import substitute
 from rocmbuild.process import Runner
 from rocmbuild.tools import debdocs, relations
@@ -17,7 +17,7 @@ from rocmbuild.tools.deb import Deb, build_deb, compress
 from rocmbuild.tools.elf import Elf, inspect
 from rocmbuild.tools.libraries import LibraryRoot
 from rocmbuild.tools.shlibs import Binary, Resolver
-from rocmbuild.tools.split import split
+from rocmbuild.tools.split import entries, split
 from rocmbuild.tools.waiting import in_thread
 from rocmbuild.workspace import new_directory, read_json, sha256_file, write_json
 
@@ -159,11 +159,7 @@ def _contents(job: Packaging) -> list[_Content]:
     """Give every file of the stage tree its package, and look into the files of each."""
     where = job.recipe.where
     rules = [_substituted(rule, job.values) for rule in job.recipe.packages]
-    discards = [
-        Discard(tuple(substitute(pattern, job.values, where) for pattern in discard.files), discard.why)
-        for discard in job.recipe.discards
-    ]
-    owned = split(_entries(job.stage), job.prefix, rules, discards, where).packages
+    owned = split(entries(job.stage), job.prefix, rules, (), where).packages
     contents = []
     for rule in rules:
         if rule.name in owned:
@@ -181,13 +177,6 @@ def _substituted(rule: PackageRule, values: Mapping[str, str]) -> PackageRule:
         description=substitute(rule.description, values, rule.where),
         files=tuple(substitute(pattern, values, rule.where) for pattern in rule.files),
     )
-
-
-def _entries(stage: Path) -> Iterator[str]:
-    """Give the files and links of the stage tree; empty directories do not count."""
-    for path in stage.rglob("*"):
-        if path.is_symlink() or not path.is_dir():
-            yield path.relative_to(stage).as_posix()
 
 
 def _host_elf(path: Path) -> Elf | None:

@@ -8,8 +8,9 @@ A pattern that begins with ``?`` may match nothing; a package of which only such
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rocmbuild.errors import PackageError
 from rocmbuild.model.recipe import Discard, PackageRule
@@ -29,17 +30,17 @@ class Split:
 
 
 def split(
-    entries: Iterable[str], prefix: str, rules: Sequence[PackageRule], discards: Sequence[Discard], where: str
+    tree: Iterable[str], prefix: str, rules: Sequence[PackageRule], discards: Sequence[Discard], where: str
 ) -> Split:
     """Give each entry (a file or link, relative to the stage tree) to the first rule that has a pattern for it.
 
     Discards go before the rules. ``where`` is the recipe, for messages. Raises PackageError for files without an
     owner, for patterns without a file, for packages without either, and for packages defined twice.
     """
-    tree = sorted(entries)
+    tree = sorted(tree)
     _check_names(rules)
-    discarded = _claim(tree, [p for d in discards for p in d.files], prefix, f"{where}: discard")
-    free = [entry for entry in tree if entry not in discarded]
+    unwanted = discarded(tree, prefix, discards, where)
+    free = [entry for entry in tree if entry not in unwanted]
     packages: dict[str, tuple[str, ...]] = {}
     for rule in rules:
         claimed = _claim(tree, rule.files, prefix, rule.where or where)
@@ -54,7 +55,20 @@ def split(
                 hint="put it before them, or make their patterns narrower",
             )
     _check_owners(free, prefix, where)
-    return Split(packages, tuple(entry for entry in tree if entry in discarded))
+    return Split(packages, tuple(entry for entry in tree if entry in unwanted))
+
+
+def entries(stage: Path) -> Iterator[str]:
+    """Give the files and links of a stage tree, relative to it; empty directories do not count."""
+    for path in stage.rglob("*"):
+        if path.is_symlink() or not path.is_dir():
+            yield path.relative_to(stage).as_posix()
+
+
+def discarded(tree: Iterable[str], prefix: str, discards: Sequence[Discard], where: str) -> frozenset[str]:
+    """Return the entries that a recipe does not want; PackageError for a pattern without a file."""
+    patterns = [pattern for discard in discards for pattern in discard.files]
+    return _claim(sorted(tree), patterns, prefix, f"{where}: discard")
 
 
 def matcher(pattern: str, prefix: str) -> Callable[[str], object]:

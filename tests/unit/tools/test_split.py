@@ -6,7 +6,7 @@ import pytest
 
 from rocmbuild.errors import PackageError
 from rocmbuild.model.recipe import Discard, PackageRule
-from rocmbuild.tools.split import matcher, split
+from rocmbuild.tools.split import discarded, entries, matcher, split
 
 PREFIX = "/opt/rocm-5.6.1"
 P = PREFIX[1:]
@@ -96,6 +96,18 @@ def test_a_pattern_that_names_a_directory_gets_the_right_hint():
     with pytest.raises(PackageError) as caught:
         split(TREE, PREFIX, [rule], [], "r")
     assert caught.value.hint == "it is a directory: write include/hsa/ for everything below it"
+
+
+def test_what_is_discarded_is_known_before_there_are_packages(tmp_path):
+    for name in (f"{P}/include/hsa/hsa.h", f"{P}/lib/libhsa.so.1"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+    (tmp_path / P / "hsa/lib").mkdir(parents=True)
+    (tmp_path / P / "hsa/lib/libhsa.so").symlink_to("nowhere")
+    found = sorted(entries(tmp_path))
+    assert found == [f"{P}/hsa/lib/libhsa.so", f"{P}/include/hsa/hsa.h", f"{P}/lib/libhsa.so.1"]
+    assert discarded(found, PREFIX, [Discard(("hsa/", "?hip/"), "old places")], "r") == {f"{P}/hsa/lib/libhsa.so"}
 
 
 def test_a_discard_without_files_is_an_error():
