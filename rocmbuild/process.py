@@ -12,10 +12,10 @@ import os
 import shlex
 import signal
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from rocmbuild.errors import RocmBuildError
 
@@ -32,6 +32,8 @@ GRACE = 8.0
 
 LINGER = 5.0
 """Seconds that what a program left running may go on writing to its output."""
+
+_POLL = 0.02
 
 _NETWORK = ("HOME", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 _NETWORK_PREFIXES = ("GIT_", "PIP_")
@@ -126,22 +128,24 @@ class Runner:
         log = self._open_log(argv, env, cwd)
         try:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    *argv,
-                    cwd=cwd,
-                    env=dict(env),
-                    stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.PIPE,
-                    stderr=asyncio.subprocess.PIPE if capture else asyncio.subprocess.STDOUT,
-                    start_new_session=True,
-                    umask=0o022,
-                    pass_fds=tuple(fds),
-                    limit=1 << 22,
+                process = await _started(
+                    asyncio.create_subprocess_exec(
+                        *argv,
+                        cwd=cwd,
+                        env=dict(env),
+                        stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
+                        stdout=asyncio.subprocess.PIPE,
+                        stderr=asyncio.subprocess.PIPE if capture else asyncio.subprocess.STDOUT,
+                        start_new_session=True,
+                        umask=0o022,
+                        pass_fds=tuple(fds),
+                        limit=1 << 22,
+                    )
                 )
             except OSError as error:
                 raise ProcessError(argv, None, [f"{error.filename or argv[0]}: {error.strerror}"], self.log) from error
             output = await self._supervise(process, stdin, log, capture=capture)
-            return await process.wait(), output
+            return process.returncode or 0, output
         finally:
             if log is not None:
                 log.close()
@@ -159,12 +163,8 @@ class Runner:
                 reading.append(_collect(process.stdout, collected))
             if stdin is not None:
                 reading.append(_feed(process, stdin))
-            leftovers = asyncio.ensure_future(_end_leftovers(process))
-            try:
-                await asyncio.gather(*reading)
-            finally:
-                leftovers.cancel()
-            await process.wait()
+            await _all_read(process, asyncio.gather(*reading))
+            await _ended(process)
             return bytes(collected)
         finally:
             await stop(process)
@@ -192,28 +192,66 @@ class Runner:
         return log
 
 
+async def _started(starting: Coroutine[Any, Any, asyncio.subprocess.Process]) -> asyncio.subprocess.Process:
+    """Wait for a program's start; cancelled, end the program that is on its way, with all it has started."""
+    start = asyncio.ensure_future(starting)
+    try:
+        return await asyncio.shield(start)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            await stop(await start)
+        raise
+
+
 async def stop(process: asyncio.subprocess.Process) -> None:
     """End a process and its group: SIGTERM, a grace period, SIGKILL; also what it left behind in its group."""
     if process.returncode is None:
         _signal_group(process.pid, signal.SIGTERM)
         with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-            await asyncio.wait_for(asyncio.shield(process.wait()), GRACE)
-    _signal_group(process.pid, signal.SIGKILL)
-    await process.wait()
+            await asyncio.wait_for(_ended(process), GRACE)
+    for _ in range(50):  # a killed process is gone only after its last system call
+        if not _signal_group(process.pid, signal.SIGKILL):
+            break
+        await asyncio.sleep(_POLL)
+    await _ended(process)
+    process._transport.close()  # type: ignore[attr-defined]  # our ends of the pipes, whoever holds the others
+    await asyncio.sleep(0)
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Wait for the program itself; its ``wait`` also waits until nobody holds its output open (before Python 3.13)."""
+    while process.returncode is None:  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(_POLL)
+
+
+async def _all_read(process: asyncio.subprocess.Process, reading: asyncio.Future[list[None]]) -> None:
+    """Wait for the end of the output, but not for what a program that has ended left running."""
+    leftovers = asyncio.ensure_future(_end_leftovers(process))
+    both: set[asyncio.Future[Any]] = {reading, leftovers}
+    reading.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # cancelled, nobody asks for it
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if reading.done():
+            await reading
+    finally:
+        reading.cancel()
+        leftovers.cancel()
 
 
 async def _end_leftovers(process: asyncio.subprocess.Process) -> None:
-    """Kill what a program that has ended left running: it holds the output open, and nobody waits for it."""
-    await process.wait()
+    await _ended(process)
     await asyncio.sleep(LINGER)
     _signal_group(process.pid, signal.SIGKILL)
+    await asyncio.sleep(2 * _POLL)  # for the end of the output to arrive
 
 
-def _signal_group(pid: int, number: signal.Signals) -> None:
+def _signal_group(pid: int, number: signal.Signals) -> bool:
+    """Send a signal to a group; return whether there was one that could be sent to."""
     try:
         os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):
-        return
+        return False
+    return True
 
 
 async def _read_line(stream: asyncio.StreamReader) -> bytes:
