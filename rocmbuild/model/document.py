@@ -166,6 +166,8 @@ def _plain(error: Any) -> str:
     value = json.dumps(error.instance, default=str)
     if error.validator == "type":
         return f"{value[:60]} is not of type {error.validator_value!r}"
+    if error.validator == "const":
+        return f"{value[:60]} is not {json.dumps(error.validator_value)}, the only value that is understood"
     if error.validator == "pattern":
         return f"{value[:80]} is not {error.schema.get('title', f'of the form {error.validator_value}')}"
     return str(error.message)[:200]
