@@ -171,10 +171,13 @@ def parse_refs(listing: bytes) -> dict[str, str]:
 
 
 def candidates(ref: str) -> tuple[str, ...]:
-    """Return the full names a ref may have, the preferred first: a branch, then a tag, as ``git clone -b``."""
+    """Return the full names a ref may have, the preferred first: a branch, then a tag, as ``git clone -b``.
+
+    A mirror that was made by a plain clone has the branches of its origin below ``refs/remotes``.
+    """
     if ref == "HEAD" or ref.startswith("refs/"):
         return (ref,)
-    return (f"refs/heads/{ref}", f"refs/tags/{ref}")
+    return (f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/remotes/origin/{ref}")
 
 
 def git_environment(environment: Mapping[str, str]) -> dict[str, str]:

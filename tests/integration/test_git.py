@@ -114,6 +114,15 @@ def test_a_moved_organisation_is_found_at_its_next_address(tmp_path: Path, git: 
     assert cached(git, urls[0]).path.is_dir()  # the cache keeps its name, whoever answers
 
 
+def test_a_plain_clone_serves_as_a_mirror(forge: Forge, git: Git, tmp_path: Path) -> None:
+    clone = tmp_path / "HIP"
+    subprocess.run(["git", "clone", "--quiet", f"{forge.url}ROCm/HIP", str(clone)], env=QUIET, check=True)
+    subprocess.run(["git", "checkout", "--quiet", "rocm-5.6.0"], cwd=clone, env=QUIET, check=True)
+    subprocess.run(["git", "branch", "--quiet", "-D", "rocm-5.6.x"], cwd=clone, env=QUIET, check=True)
+    export(git, (clone.as_uri(),), "release/rocm-rel-5.6", tmp_path / "tree")
+    assert (tmp_path / "tree/README.md").read_text() == "HIP 5.6.2"
+
+
 def test_an_address_without_the_ref_is_passed_over(tmp_path: Path, git: Git) -> None:
     forge = Forge(tmp_path / "forge")
     forge.create("old/x", {"a": "1"}, branch="rocm-5.0.x")

@@ -124,7 +124,11 @@ def test_refs_are_read_with_tags_peeled() -> None:
 
 
 def test_a_branch_is_preferred_to_a_tag() -> None:
-    assert candidates("rocm-5.6.x") == ("refs/heads/rocm-5.6.x", "refs/tags/rocm-5.6.x")
+    assert candidates("rocm-5.6.x") == (
+        "refs/heads/rocm-5.6.x",
+        "refs/tags/rocm-5.6.x",
+        "refs/remotes/origin/rocm-5.6.x",
+    )
     assert candidates("refs/tags/x") == ("refs/tags/x",)
     assert candidates("HEAD") == ("HEAD",)
 
