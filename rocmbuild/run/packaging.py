@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rocmbuild.errors import PackageError
-from rocmbuild.model.recipe import PackageRule, Resolved
+from rocmbuild.model.recipe import Discard, PackageRule, Resolved
 from rocmbuild.model.template import substitute
 from rocmbuild.process import Runner
 from rocmbuild.tools import debdocs, relations
@@ -159,7 +159,11 @@ def _contents(job: Packaging) -> list[_Content]:
     """Give every file of the stage tree its package, and look into the files of each."""
     where = job.recipe.where
     rules = [_substituted(rule, job.values) for rule in job.recipe.packages]
-    owned = split(entries(job.stage), job.prefix, rules, (), where).packages
+    # a built stage tree is without them; one that was made in another way may have them
+    unwanted = [
+        Discard(tuple(f"?{name.removeprefix('?')}" for name in item.files), item.why) for item in job.recipe.discards
+    ]
+    owned = split(entries(job.stage), job.prefix, rules, unwanted, where).packages
     contents = []
     for rule in rules:
         if rule.name in owned:
