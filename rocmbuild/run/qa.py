@@ -52,6 +52,8 @@ _DEBUG = (".debug", ".zdebug")
 _TEXT_SAMPLE = 8192
 _NEWLINE = b"\n"
 _ROCM = re.compile(rb"/opt/rocm(-[0-9][0-9A-Za-z.~+-]*)?(?![0-9A-Za-z_-])")
+_TOLD = re.compile(r"/(docs?|samples|examples)/|\.md$")
+"""Text for people: what it names does not lead a program astray."""
 _PATH_START = rb"(?:(?<![A-Za-z0-9_.}/@)>*~-])|(?<=-[ILB]))"  # not the tail of another path, ${ROOT}/src
 _PATH_END = rb"(?![A-Za-z0-9_.-])"
 
@@ -297,8 +299,9 @@ def _check_foreign(report: _Report, location: str, data: mmap.mmap) -> None:
     prefix = report.stage.prefix.encode()
     for found in sorted({match.group() for match in _ROCM.finditer(data)} - {prefix}):
         own = found == b"/opt/rocm"  # the alternative that may lead to ours: scripts have it as a default
+        only_told = _TOLD.search(location) is not None
         text = f"names {found.decode()}; this installation is {report.stage.prefix}"
-        report.add("foreign-rocm", location, text, WARNING if own else ERROR)
+        report.add("foreign-rocm", location, text, WARNING if own or only_told else ERROR)
 
 
 def _inside(path: str, directory: str) -> bool:

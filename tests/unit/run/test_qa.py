@@ -202,6 +202,12 @@ def test_what_only_looks_like_a_path_of_the_sandbox(tree, content):
     assert tree.check(sandbox=("/build",)) == []
 
 
+@pytest.mark.parametrize("name", ["share/doc/hip/README", "share/hip/samples/0_Intro/Makefile", "share/hip/notes.md"])
+def test_what_is_only_told_to_people_is_a_warning(tree, name):
+    tree.text(name, "as in /opt/rocm-5.4.0\n")
+    assert only(tree.check()).severity == WARNING
+
+
 @pytest.mark.parametrize(("content", "count"), [("at /build/clr", 1), ("at /build", 0), ("at /builder/x", 0)])
 def test_a_path_with_a_final_slash_stands_for_what_is_below_it(tree, content, count):
     tree.text("lib/a.cmake", content)
