@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 
 TYPE_CHECKING = False  # typing's own constant, without loading it for --help
 if TYPE_CHECKING:
+    from types import FrameType
+
     from rocmbuild.errors import RocmBuildError
     from rocmbuild.settings import Settings
 
@@ -91,8 +93,11 @@ def _end_like_interrupt() -> None:
     import signal
     import threading
 
-    def interrupt(_number: int, _frame: object) -> None:
-        signal.raise_signal(signal.SIGINT)
+    def interrupt(_number: int, frame: FrameType | None) -> None:
+        handler = signal.getsignal(signal.SIGINT)
+        if not callable(handler):  # a shell that runs scripts has its background jobs ignore SIGINT, but not this
+            raise KeyboardInterrupt
+        handler(signal.SIGINT, frame)
 
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGHUP):

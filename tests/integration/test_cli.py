@@ -258,11 +258,18 @@ sys.exit(main(["list", "branches"]))
 """
 
 
+@pytest.mark.parametrize("ignoring", [False, True], ids=["foreground", "background"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_programs_too(tmp_path, environ, number):
-    process = subprocess.Popen(
-        [sys.executable, "-c", ENDLESS], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+def test_a_signal_ends_the_programs_too(tmp_path, environ, number, ignoring):
+    if ignoring and number == signal.SIGINT:
+        pytest.skip("a background job of a script ignores SIGINT, as its shell arranged")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if ignoring else signal.getsignal(signal.SIGINT)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", ENDLESS], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     child = int(process.stdout.readline())
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)
