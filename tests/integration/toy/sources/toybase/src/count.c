@@ -1,0 +1,6 @@
+#include "toybase/toybase.h"
+
+int count(void)
+{
+    return 42;
+}

@@ -1,0 +1,6 @@
+#include "toybase/toybase.h"
+
+const char *version(void)
+{
+    return TOYBASE_VERSION;
+}

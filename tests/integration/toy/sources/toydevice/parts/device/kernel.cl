@@ -1,0 +1,1 @@
+kernel void add(global int *a) { a[0] += 1; }

@@ -1,0 +1,6 @@
+#include <stdio.h>
+
+void launch(const char *gpu)
+{
+    printf("launch for %s\n", gpu);
+}

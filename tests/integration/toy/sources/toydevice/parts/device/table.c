@@ -1,0 +1,7 @@
+void launch(const char *gpu);
+
+void launch_all(void)
+{
+    launch("gfx900");
+    launch("gfx1030");
+}
