@@ -218,7 +218,7 @@ def _number(value: str, _base: Path) -> int:
 
 
 def _size(value: str, _base: Path) -> int:
-    from rocmbuild.model.recipe import parse_size
+    from rocmbuild.model.scalars import parse_size
 
     size = parse_size(value)
     if size < 1 << 28:

@@ -16,7 +16,8 @@ import pytest
 
 from rocmbuild.model.catalog import make_catalog
 from rocmbuild.model.manifest import Manifest, load_manifest
-from rocmbuild.model.recipe import Recipe, load_recipe
+from rocmbuild.model.recipe import Recipe
+from rocmbuild.model.recipe_reader import load_recipe
 from rocmbuild.model.target import Distribution, Suite, Target
 from rocmbuild.plan.plan import Built, Plan, Selection, make_plan
 from rocmbuild.process import Runner, network_environment

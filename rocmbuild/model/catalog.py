@@ -10,7 +10,8 @@ from pathlib import Path
 from rocmbuild.errors import UsageError, nearest
 from rocmbuild.model.gpu import Gpu, load_gpus
 from rocmbuild.model.manifest import Manifest, load_manifest
-from rocmbuild.model.recipe import Recipe, load_recipe
+from rocmbuild.model.recipe import Recipe
+from rocmbuild.model.recipe_reader import load_recipe
 from rocmbuild.model.target import Distribution, Target, load_distribution, load_target
 
 _PACKAGE = Path(str(files("rocmbuild")))

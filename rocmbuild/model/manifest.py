@@ -9,7 +9,9 @@ from typing import Any
 
 from rocmbuild.errors import DocumentError, Problem, nearest
 from rocmbuild.model.document import Document, in_order, load
-from rocmbuild.model.recipe import Edit, cmake_value, edit_problems
+from rocmbuild.model.recipe import Edit
+from rocmbuild.model.recipe_reader import edit_problems
+from rocmbuild.model.scalars import cmake_value
 
 _KINDS = ("repository", "debian", "url", "bundled")
 

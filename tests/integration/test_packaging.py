@@ -18,7 +18,8 @@ from debian.deb822 import Deb822
 
 from rocmbuild.errors import PackageError
 from rocmbuild.model.condition import Facts
-from rocmbuild.model.recipe import Resolved, load_recipe
+from rocmbuild.model.recipe import Resolved
+from rocmbuild.model.recipe_reader import load_recipe
 from rocmbuild.process import Runner
 from rocmbuild.run.packaging import BuiltPackage, Packaging, check_conflicts, make_packages, read_packages
 from rocmbuild.tools.runpath import relocate_tree

@@ -19,7 +19,8 @@ import pytest
 from rocmbuild.errors import EditError, FetchError, RocmBuildError, UsageError
 from rocmbuild.model.condition import Facts
 from rocmbuild.model.manifest import LayoutRule, Source
-from rocmbuild.model.recipe import Edit, Resolved, load_recipe
+from rocmbuild.model.recipe import Edit, Resolved
+from rocmbuild.model.recipe_reader import load_recipe
 from rocmbuild.process import BASE_ENVIRONMENT, Runner
 from rocmbuild.run.sourcing import PreparedSource, Sourcing
 from rocmbuild.tools.apt import ArchiveFinder

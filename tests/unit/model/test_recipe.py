@@ -6,7 +6,9 @@ import pytest
 
 from rocmbuild.errors import DocumentError
 from rocmbuild.model.condition import Facts
-from rocmbuild.model.recipe import Needs, cmake_value, load_recipe, parse_size
+from rocmbuild.model.recipe import Needs
+from rocmbuild.model.recipe_reader import load_recipe
+from rocmbuild.model.scalars import cmake_value, parse_size
 
 FACTS = Facts("1.9.0", "5.6.1", "16", "amd64", frozenset({"hip", "rocr"}))
 

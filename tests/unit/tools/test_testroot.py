@@ -18,7 +18,7 @@ SPEC = BaseSpec(ARCHIVE, make_catalog().distribution("debian-forky"), "amd64", (
 
 
 def root(directory):
-    return FreshRoot(SPEC, directory / "work", directory / "archives", directory / "my repository")
+    return FreshRoot(SPEC, directory / "place", directory / "archives", directory / "my repository")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_command_inside_sees_the_root_the_repository_and_no_network(tmp_path):
     text = " ".join(argv)
     assert argv[-2:] == ["ldd", "x y"]
     assert "--unshare-net" in argv
-    assert f"--bind {tmp_path}/work/root /" in text
+    assert f"--bind {tmp_path}/place/root /" in text
     assert f"--ro-bind {tmp_path}/my repository {tmp_path}/my repository" in text
     assert "--clearenv" in argv
     assert text.count("--setenv") == 1
