@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shlex
 import signal
 from collections import deque
@@ -36,6 +37,9 @@ LINGER = 5.0
 _POLL = 0.02
 
 _NETWORK = ("HOME", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+_SECRET = re.compile(r"//[^/@\s]+@")
+"""User and password in an address, which must not get into a log."""
+
 _NETWORK_PREFIXES = ("GIT_", "PIP_")
 
 
@@ -185,7 +189,8 @@ class Runner:
             return None
         self.log.parent.mkdir(parents=True, exist_ok=True)
         log = self.log.open("ab")
-        difference = [f"{key}={shlex.quote(value)}" for key, value in env.items() if BASE_ENVIRONMENT.get(key) != value]
+        changed = ((key, value) for key, value in env.items() if BASE_ENVIRONMENT.get(key) != value)
+        difference = [f"{key}={shlex.quote(_SECRET.sub('//***@', value))}" for key, value in changed]
         place = f"cd {shlex.quote(str(cwd))} && " if cwd else ""
         log.write(f"$ {place}{' '.join([*difference, shlex.join(argv)])}\n".encode("utf-8", "surrogateescape"))
         log.flush()

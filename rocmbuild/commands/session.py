@@ -173,7 +173,7 @@ async def _identify(sources: Iterable[Source], sourcing: Sourcing, runner: Runne
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(source)) for source in sources]
-    except* Exception as errors:
+    except BaseExceptionGroup as errors:  # the first of them is told; the others are like it
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
 

@@ -47,6 +47,13 @@ def select(requested: Iterable[str], known: Mapping[str, Gpu], release: str) -> 
             selected += [gpu.name for gpu in known.values() if gpu.family == name and _fits(gpu, release)]
         else:
             selected.append(_checked(name, known, families, release))
+    for name in selected:
+        base = name.partition(":")[0]
+        if base != name and base in selected:
+            raise UsageError(
+                f"{base} and {name} cannot both be built: the first stands for every setting of its features",
+                hint=f"name {base} alone, or only with features, as in {base}:xnack-,{base}:xnack+",
+            )
     if not selected:
         raise UsageError("no GPU target is left to build for", hint="name some with --gpu gfx1030,gfx90a")
     return tuple(dict.fromkeys(selected))

@@ -122,6 +122,14 @@ def test_the_log_says_how_to_repeat_the_command(tmp_path):
     assert (place / "out").read_text() == "x y, $HOME, UTC\n"
 
 
+def test_passwords_of_proxies_do_not_get_into_the_log(tmp_path):
+    log = tmp_path / "log"
+    environment = {**BASE_ENVIRONMENT, "https_proxy": "http://user:secret@proxy.invalid:3128/"}
+    asyncio.run(Runner(log=log).run(["true"], env=environment))
+    assert "https_proxy=http://***@proxy.invalid:3128/" in log.read_text().replace("'", "")
+    assert "secret" not in log.read_text()
+
+
 def test_a_log_is_appended_to(tmp_path):
     runner = Runner(log=tmp_path / "log")
     run("echo", "one", runner=runner)

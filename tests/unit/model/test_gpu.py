@@ -99,3 +99,8 @@ def test_nothing_left_to_build_for(known, requested):
         select(requested, known, "3.0")
     assert caught.value.message == "no GPU target is left to build for"
     assert "--gpu" in caught.value.hint
+
+
+def test_a_target_and_its_variants_exclude_each_other(known):
+    with pytest.raises(UsageError, match=r"gfx90a and gfx90a:xnack\+ cannot both be built"):
+        select(["gfx90a", "gfx90a:xnack+"], known, "5.6.1")
