@@ -140,7 +140,7 @@ def test_a_failure_stops_what_runs_beside_it(slow):
     cmake = slow.recipe("toyslow").parent / "source/CMakeLists.txt"
     cmake.write_text(cmake.read_text().replace("sleep 0.2", "sleep 60"))
     broken(slow, "toybase", "src/count.c", SYNTAX)
-    done = slow.build("-j", "8", status=1)
+    done = slow.build("-j", "16", status=1)  # more than the slow one can take
     assert "toybase could not be built" in said(done)
     assert re.search(r"(?m)^toyslow +stopped ", done.stdout)
     slow.no_orphans()
