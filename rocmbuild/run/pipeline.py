@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rocmbuild.run.output import Output
 from rocmbuild.run.sourcing import Sourcing
 from rocmbuild.run.task import Step, StepContext, StepFunction, Task, Uses
 from rocmbuild.tools.apt import Apt
+from rocmbuild.tools.edits import Outcome
 from rocmbuild.tools.pypi import install_python
 from rocmbuild.tools.root import RootSpec, make_root
 
@@ -59,7 +61,8 @@ class Pipeline:
         tasks = [*self._component_tasks(working)] if phase is not Phase.VERIFY else []
         if tasks or not self.output.repository_is_current():
             tasks.append(self._repository_task(frozenset(task.name for task in tasks)))
-        if verify and phase is not Phase.PACKAGE and (tasks or not self.output.is_verified()):
+        asked = phase is Phase.VERIFY  # by name: then it is done again
+        if verify and phase is not Phase.PACKAGE and (tasks or asked or not self.output.is_verified()):
             tasks += self._verify_tasks(frozenset(task.name for task in tasks))
         return tasks
 
@@ -145,8 +148,7 @@ class Pipeline:
 
         async def prepare(context: StepContext) -> None:
             prepared = await self.sourcing.prepare(source, job.component.subdir, job.recipe, target, context.runner)
-            for outcome in prepared.outcomes:
-                context.note(str(outcome))
+            _report(prepared.outcomes, context)
 
         return Task(
             name=_source_name(job.node.component),
@@ -195,6 +197,22 @@ class Pipeline:
             rerun=f"rocmbuild verify {self.rerun}",
             logs=lambda step: self.site.workspace.log(VERIFY, step),
         )
+
+
+def _report(outcomes: Sequence[Outcome], context: StepContext) -> None:
+    """Write what became of each edit into the log, and tell their number and what did not fit."""
+    lines = [str(outcome) for outcome in outcomes]
+    with context.log.open("a", encoding="utf-8") as log:
+        log.writelines(f"{line}\n" for line in lines)
+    for outcome, line in zip(outcomes, lines, strict=True):
+        if outcome.kind == "left out":
+            context.note(line)
+        elif context.runner.on_line is not None:
+            context.runner.on_line(line)
+    kinds = Counter(outcome.kind for outcome in outcomes)
+    if kinds:
+        words = {"applied": "applied", "present": "already in", "left out": "left out"}
+        context.note("edits: " + ", ".join(f"{kinds[kind]} {word}" for kind, word in words.items() if kinds[kind]))
 
 
 def _source_name(name: str) -> str:
