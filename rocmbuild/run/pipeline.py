@@ -225,6 +225,6 @@ def _refuse_unbuilt(phase: Phase, working: list[Job]) -> None:
         missing = [job.name for job in working]
     if missing:
         raise UsageError(
-            f"nothing to {phase.value} yet: {', '.join(missing)} must be built first",
+            f"cannot {phase.value} yet: {', '.join(missing)} must be built, or built again, first",
             hint="run rocmbuild build with the same options",
         )

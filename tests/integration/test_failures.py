@@ -208,7 +208,7 @@ def test_packages_that_must_be_built_first(toy):
     done = toy.run("package")
     refused(done, 2, "nothing to package yet", "run rocmbuild build with the same options")
     done = toy.run("verify")
-    refused(done, 2, "nothing to verify yet", "run rocmbuild build with the same options")
+    refused(done, 2, "cannot verify yet", "run rocmbuild build with the same options")
 
 
 # ---- lock files
