@@ -32,6 +32,10 @@ class Status(enum.Enum):
     STOPPED = "stopped"
 
 
+WAITING = "waiting"
+"""What a task does between two steps: until a CPU is free for the next one."""
+
+
 @dataclass(frozen=True)
 class TaskState:
     """One task; ``estimate`` and ``seconds`` are durations, ``started`` and ``step_started`` times of the run."""
@@ -118,7 +122,7 @@ def _step_progress(task: TaskState, event: StepProgress) -> TaskState:
 
 
 def _step_ended(task: TaskState, event: StepEnded) -> TaskState:
-    return replace(task, done=0, total=0, text="") if task.step == event.step else task
+    return replace(task, step=WAITING, done=0, total=0, text="") if task.step == event.step else task
 
 
 def _task_ended(task: TaskState, event: TaskEnded) -> TaskState:

@@ -17,7 +17,7 @@ from rocmbuild.events import (
     TaskSkipped,
     TaskStarted,
 )
-from rocmbuild.ui.state import RunState, Status, fold
+from rocmbuild.ui.state import WAITING, RunState, Status, fold
 
 from .script import failing_run
 
@@ -119,3 +119,10 @@ def test_the_scripted_run_adds_up():
     assert statuses["rocblas"] == "failed"
     assert statuses["hipblas"] == statuses["verify"] == "skipped"
     assert list(statuses.values()).count("done") == 6
+
+
+def test_between_two_steps_a_task_waits():
+    state = folded(START, TaskStarted(1, "rocr"), StepStarted(1, "rocr", "configure"))
+    state = fold(state, StepEnded(3, "rocr", "configure", 2))
+    assert state.tasks["rocr"].step == WAITING
+    assert fold(state, StepStarted(9, "rocr", "build")).tasks["rocr"].step == "build"
