@@ -18,6 +18,7 @@ from rocmbuild.run.qa import Finding, Stage, check_stage
 from rocmbuild.run.task import StepContext
 from rocmbuild.run.verify import ComponentChecks, Verification, verify
 from rocmbuild.tools.apt import Apt, ArchiveFinder
+from rocmbuild.tools.aptconf import ORIGIN
 from rocmbuild.tools.repository import write_repository
 from rocmbuild.tools.sandbox import BUILD, SOURCE, STAGE
 from rocmbuild.tools.testroot import BaseSpec, FreshRoot, make_base
@@ -108,7 +109,7 @@ class Output:
         await write_repository(
             self.site.workspace.out,
             [package.path for package in self._all_packages().values()],
-            origin="rocmbuild",
+            origin=ORIGIN,
             suite=selection.manifest.branch,
             arch=selection.target.arch,
             epoch=EPOCH,

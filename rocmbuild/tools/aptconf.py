@@ -16,11 +16,31 @@ Dpkg::Use-Pty "false";
 """What every apt of ours does, outside and inside of a root."""
 
 
-def configuration(directory: Path, *, status: Path, sources: Path, archives: Path, arch: str, allow_stale: bool) -> str:
+NOTHING = Path("/dev/null")
+
+
+ORIGIN = "rocmbuild"
+"""What our repositories call themselves; apt's preferences know them by it."""
+
+PREFERENCES = f"Package: *\nPin: release o={ORIGIN}\nPin-Priority: 600\n"
+"""Ours go before the distribution's, whatever their versions: Debian 12 has a hipcc 5.2.3, AMD's of 5.6 is 1.0.0."""
+
+
+def configuration(
+    directory: Path,
+    *,
+    status: Path,
+    sources: Path,
+    archives: Path,
+    arch: str,
+    allow_stale: bool,
+    preferences: Path = NOTHING,
+) -> str:
     """Return the text of a configuration file for ``apt-get -c``, which reads it after the machine's own.
 
     ``directory`` gets lists and caches, ``status`` is a dpkg status file, ``sources`` a sources.list, ``archives``
-    where packages are downloaded to. Unsigned indices are refused; old ones too, unless ``allow_stale``.
+    where packages are downloaded to, ``preferences`` which of them go before others. Unsigned indices are refused;
+    old ones too, unless ``allow_stale``.
     """
     return _PRIVATE.format(
         directory=directory,
@@ -29,6 +49,7 @@ def configuration(directory: Path, *, status: Path, sources: Path, archives: Pat
         archives=archives,
         arch=arch,
         fresh="false" if allow_stale else "true",
+        preferences=preferences,
     )
 
 
@@ -45,7 +66,7 @@ Dir::Cache::pkgcache "";
 Dir::Cache::srcpkgcache "";
 Dir::Etc::SourceList "{{sources}}";
 Dir::Etc::SourceParts "/dev/null";
-Dir::Etc::Preferences "/dev/null";
+Dir::Etc::Preferences "{{preferences}}";
 Dir::Etc::PreferencesParts "/dev/null";
 Dir::Etc::Trusted "/dev/null";
 Dir::Etc::TrustedParts "/dev/null";

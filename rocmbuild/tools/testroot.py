@@ -19,7 +19,7 @@ from rocmbuild.errors import RootError
 from rocmbuild.model.target import Distribution
 from rocmbuild.process import BASE_ENVIRONMENT, ProcessError, Runner
 from rocmbuild.tools.apt import Archive
-from rocmbuild.tools.aptconf import COMMON, configuration
+from rocmbuild.tools.aptconf import COMMON, PREFERENCES, configuration
 from rocmbuild.tools.waiting import held
 from rocmbuild.workspace import remove_tree, write_text
 
@@ -200,6 +200,7 @@ def _configure(root: FreshRoot) -> None:
     lines = [*root.spec.archive.source_lines(root.spec.distribution), ours]
     (etc / "apt/sources.list").write_text("\n".join(lines) + "\n")
     (etc / "apt/apt.conf.d/rocmbuild").write_text(COMMON)
+    (etc / "apt/preferences").write_text(PREFERENCES)
     (etc / "dpkg/dpkg.cfg.d/rocmbuild").write_text(f"{_DPKG}\n")
     text = configuration(
         root.directory,
@@ -208,6 +209,7 @@ def _configure(root: FreshRoot) -> None:
         archives=root.archives,
         arch=root.spec.arch,
         allow_stale=root.spec.archive.allow_stale,
+        preferences=etc / "apt/preferences",
     )
     write_text(root.directory / "apt.conf", text)
 

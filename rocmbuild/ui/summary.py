@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from rocmbuild.model.verdict import VerifyRow
+from rocmbuild.tools.aptconf import PREFERENCES
 from rocmbuild.ui.format import Marks, duration, marks_for, plural, size
 from rocmbuild.ui.lines import Line, line
 from rocmbuild.ui.state import RunState, Status
@@ -149,12 +150,17 @@ def source_line(out: Path) -> str:
     return f"deb [trusted=yes] file:{quote(str(out.absolute()))} ./"
 
 
+def _escaped(text: str) -> str:
+    return text.replace("\n", "\\n")
+
+
 def _install_lines(summary: Summary, out: Path) -> list[Line]:
     if not summary.install:
         return []
     place = f" on {summary.machine}" if summary.machine else ""
     commands = (
         f"echo {shlex.quote(source_line(out))} | sudo tee /etc/apt/sources.list.d/rocm.list",
+        f"printf {shlex.quote(_escaped(PREFERENCES))} | sudo tee /etc/apt/preferences.d/rocm",
         "sudo apt update",
         f"sudo apt install {shlex.join(summary.install)}",
     )

@@ -67,6 +67,8 @@ def test_a_whole_summary():
         "to install them:",
         "  echo 'deb [trusted=yes] file:/srv/a%20rather%20long%20directory%20name%20for%20builds/rocm/out/rocm-5.6.x/"
         "debian-13-riscv64 ./' | sudo tee /etc/apt/sources.list.d/rocm.list",
+        "  printf 'Package: *\\nPin: release o=rocmbuild\\nPin-Priority: 600\\n' | "
+        "sudo tee /etc/apt/preferences.d/rocm",
         "  sudo apt update",
         "  sudo apt install rocm-hip-runtime-dev",
         "",
