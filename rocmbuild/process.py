@@ -87,6 +87,8 @@ class Runner:
     log: Path | None = None
     on_line: Callable[[str], None] | None = None
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=40))
+    inherit: tuple[int, ...] = ()
+    """descriptors of locks: a program that outlives a killed run keeps what it works in locked"""
 
     async def run(
         self,
@@ -142,7 +144,7 @@ class Runner:
                         stderr=asyncio.subprocess.PIPE if capture else asyncio.subprocess.STDOUT,
                         start_new_session=True,
                         umask=0o022,
-                        pass_fds=tuple(fds),
+                        pass_fds=(*self.inherit, *fds),
                         limit=1 << 22,
                     )
                 )

@@ -8,7 +8,7 @@ import time
 
 from rocmbuild import events
 from rocmbuild.commands.checks import require_sandbox
-from rocmbuild.commands.session import Session, open_session
+from rocmbuild.commands.session import Session, open_session, remember
 from rocmbuild.errors import UsageError
 from rocmbuild.plan.plan import Action
 from rocmbuild.process import Runner
@@ -20,7 +20,7 @@ from rocmbuild.run.scheduler import Outcome, Scheduler
 from rocmbuild.run.task import Task
 from rocmbuild.settings import Settings
 from rocmbuild.ui import Reactor, make_observer
-from rocmbuild.workspace import exclusive, open_workspace, write_json
+from rocmbuild.workspace import exclusive, open_workspace
 
 
 def run(settings: Settings) -> int:
@@ -33,7 +33,8 @@ def run(settings: Settings) -> int:
 async def _run(settings: Settings, reactor: Reactor) -> int:
     begun = time.monotonic()
     session = await open_session(settings, Runner(log=settings.workspace / "logs" / "plan.log"))
-    write_json(settings.workspace / "last.json", {"branch": session.plan.selection.manifest.branch})
+    if settings.verb == "build":
+        remember(settings)
     jobserver = Jobserver(settings.workspace / "jobserver", settings.jobs)
     pipeline = _pipeline(session, jobserver)
     tasks = pipeline.tasks(Phase(settings.verb), verify=settings.verify)

@@ -7,12 +7,17 @@ import json
 import sys
 
 from rocmbuild.commands.session import Session, open_session
+from rocmbuild.errors import UsageError, nearest
 from rocmbuild.process import Runner
 from rocmbuild.settings import Settings
+
+FORMATS = ("table", "json", "dot")
 
 
 def run(settings: Settings) -> int:
     """Print the plan as a table, as JSON or as a Graphviz graph."""
+    if settings.format not in FORMATS:
+        raise UsageError(f"plan has no format {settings.format}", hint=nearest(settings.format, FORMATS))
     session = asyncio.run(open_session(settings, Runner()))
     rows = [job.row() for job in session.plan.jobs]
     if settings.format == "json":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import platform
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rocmbuild.errors import DocumentError, Problem, UsageError, nearest
 from rocmbuild.model.catalog import Catalog, make_catalog
@@ -28,7 +30,7 @@ from rocmbuild.tools.download import Downloads
 from rocmbuild.tools.git import Git
 from rocmbuild.tools.pypi import python_place
 from rocmbuild.tools.root import Root, RootSpec, find_root
-from rocmbuild.workspace import Cache, Workspace, read_json, tree_digest
+from rocmbuild.workspace import Cache, Workspace, read_json, tree_digest, write_json
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,9 @@ class Session:
 
 async def open_session(settings: Settings, runner: Runner) -> Session:
     """Make the plan the settings ask for; nothing is downloaded but the refs of git sources."""
+    settings = remembered(settings)
     catalog = make_catalog(settings.manifests, settings.recipes, settings.targets)
-    manifest = catalog.manifest(branch(settings))
+    manifest = catalog.manifest(settings.required_branch())
     cache = Cache(settings.cache)
     environment = network_environment(settings.environ)
     finder = ArchiveFinder(environment, settings.apt_mirror, settings.allow_stale_archive)
@@ -98,12 +101,45 @@ async def open_session(settings: Settings, runner: Runner) -> Session:
     return Session(settings, plan, workspace, cache, stamps, sourcing, finder, tools, spec)
 
 
-def branch(settings: Settings) -> str:
-    """Return the branch that was named, or for verbs that look at what is there, that of the last build."""
+def remembered(settings: Settings) -> Settings:
+    """Return settings in which what was not said is as in the last build, for verbs that look at what it left.
+
+    A shell sees what the build saw, also if only the branch is named again.
+    """
     last = read_json(settings.workspace / "last.json") or {}
-    if settings.branch is None and settings.verb in ("shell", "verify", "package") and "branch" in last:
-        return str(last["branch"])
-    return settings.required_branch()
+    if settings.verb not in ("shell", "verify", "package") or "branch" not in last:
+        return settings
+    if settings.branch not in (None, last["branch"]) or (settings.branch and settings.verb != "shell"):
+        return settings
+    unsaid = {name: _restored(name, last[name]) for name in _REMEMBERED if name in last and not getattr(settings, name)}
+    if settings.environment == "sandbox":
+        unsaid["environment"] = last["environment"]
+    if settings.cache == default_cache(settings.environ):
+        unsaid["cache"] = Path(last["cache"])
+    return replace(settings, **unsaid)
+
+
+def remember(settings: Settings) -> None:
+    """Keep what a build was asked for, for the verbs that look at what it left."""
+    record = {name: getattr(settings, name) for name in (*_REMEMBERED, "environment", "cache")}
+    write_json(settings.workspace / "last.json", json.loads(json.dumps(record, default=str)))
+
+
+_PATHS = ("manifests", "recipes", "targets")
+_REMEMBERED = (
+    *("branch", "target", "distribution", "gpus", "system", "sources", "mirrors"),
+    *("apt_mirror", "allow_stale_archive", *_PATHS),
+)
+
+
+def _restored(name: str, value: Any) -> Any:
+    if name == "sources":
+        return {component: Path(path) for component, path in value.items()}
+    if name in _PATHS:
+        return tuple(Path(path) for path in value)
+    if name == "mirrors":
+        return tuple((prefix, url) for prefix, url in value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def root_spec(selection: Selection) -> RootSpec:
@@ -231,7 +267,7 @@ def _local(name: str, path: Path, manifest: Manifest) -> Source:
 
 def _options(settings: Settings) -> Iterable[str]:
     """Yield the options that decide what is built, so that a rerun line builds the same."""
-    yield from ("--branch", branch(settings))
+    yield from ("--branch", settings.required_branch())
     for option, value in (
         ("--target", settings.target),
         ("--distribution", settings.distribution),

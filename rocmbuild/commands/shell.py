@@ -39,11 +39,12 @@ async def _prepare(settings: Settings, name: str) -> list[str]:
         await require_sandbox()
     site = await _site(session, runner)
     await _sources(session, job, runner)
-    missing = [need for need in job.needs if not session.workspace.stage(need).is_dir()]
+    there = session.stamps.built(job.needs)
+    missing = [need for need in job.needs if need not in there]
     if missing:
         raise UsageError(
             f"{name} sees {', '.join(missing)}, not built yet",
-            hint=f"rocmbuild build {session.rerun()} {' '.join(missing)}",
+            hint=f"rocmbuild build {session.rerun()} --no-verify {' '.join(missing)}",
         )
     await component.make_prefix(site, job)
     where = component.environment(site, job)

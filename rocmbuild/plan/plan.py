@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rocmbuild.model.condition import Facts
@@ -210,8 +211,10 @@ class _Planner:
     def add(self, node: Node) -> None:
         name = node.component
         component = self.selection.manifest.components[name]
-        if name in self.selection.sources:
-            component = replace(component, source=self.selection.sources[name], subdir=".")
+        if self.provided[name] is not None:
+            component = replace(component, source=Source(name, "none"), subdir=".")
+        elif name in self.selection.sources:
+            component = self._local(component, self.selection.sources[name])
         values = {**self.shared, "version": component.version, "source": f"{{source:{name}}}"}
         recipe = substituted(self.recipes[name], values, component)
         seen = visible(self.graph, node)
@@ -219,7 +222,7 @@ class _Planner:
         inputs = self._inputs(node, recipe, source_key, seen)
         key = fingerprint.build_key(inputs)
         local = component.source.kind == "local"
-        package_key = fingerprint.package_key(key, self._package_inputs(name, recipe, values))
+        package_key = fingerprint.package_key(key, self._package_inputs(name, recipe, values, seen))
         action, reason, repackage = self._decide(node, key, package_key, seen)
         known = self.built.get(name)
         self.jobs[node] = Job(
@@ -240,6 +243,11 @@ class _Planner:
             after=tuple(sorted(str(need) for need in self.graph.predecessors(node) if self._orders(need, node))),
             cost=known.seconds if known and known.seconds else (recipe.cost if recipe.builds else 1.0),
         )
+
+    def _local(self, component: Component, source: Source) -> Component:
+        """Return the component with a checkout in place of its source: of its repository, or of its directory."""
+        whole = (Path(source.path) / component.subdir).is_dir()
+        return replace(component, source=source, subdir=component.subdir if whole else ".")
 
     def _orders(self, need: Node, node: Node) -> bool:
         return bool(self.graph.edges[need, node]["kinds"] - {"run"})
@@ -272,10 +280,13 @@ class _Planner:
         provided = self.provided[name]
         return None if provided is None else [provided.version, provided.home, [list(link) for link in provided.links]]
 
-    def _package_inputs(self, name: str, recipe: Resolved, values: Mapping[str, str]) -> dict[str, Any]:
+    def _package_inputs(
+        self, name: str, recipe: Resolved, values: Mapping[str, str], seen: Iterable[Node]
+    ) -> dict[str, Any]:
         provided = self.provided[name]
         return {
             **fingerprint.recipe_packages(recipe),
+            "needs": {str(need): self.jobs[need].package_key for need in seen},
             "values": fingerprint.package_values(recipe, values),
             "runtime": list(provided.runtime) if provided else [],
             "versions": self.package_versions,

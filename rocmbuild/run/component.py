@@ -86,6 +86,8 @@ class Site:
 def mounts(site: Site, job: Job) -> Mounts:
     """Return the directories of a component, making those that it writes to."""
     workspace = site.workspace
+    if not workspace.stage(job.name).is_dir():
+        site.stamps.forget(job.name)  # it spoke of a stage tree that somebody removed
     for directory in (workspace.build(job.name), workspace.stage(job.name), workspace.prefix(job.name)):
         directory.mkdir(parents=True, exist_ok=True)
     return Mounts(
@@ -164,6 +166,7 @@ async def configure(site: Site, job: Job, context: StepContext) -> None:
         context.note("goes on in the build tree of an earlier run")
         await make_prefix(site, job)
         return
+    site.stamps.forget_tree(job)
     await in_thread(remove_tree, site.workspace.build(job.name))
     await make_prefix(site, job)
     where = environment(site, job)
@@ -315,4 +318,4 @@ def _read(log: Path) -> str:
 
 
 def _shell(job: Job, site: Site) -> str:
-    return f"rocmbuild shell {job.node.component} --branch {site.plan.selection.manifest.branch}"
+    return f"rocmbuild shell {job.node.component} --workspace {site.workspace.path}"

@@ -43,7 +43,12 @@ class Stamps:
 
     def tree_fits(self, job: Job, root: str | None) -> bool:
         """Return whether the build tree was configured for exactly this job."""
-        return bool(read_json(self._tree(job)) == {"key": job.tree_key, "root": root})
+        whole = (self.workspace.build(job.name) / "build.ninja").is_file()
+        return whole and bool(read_json(self._tree(job)) == {"key": job.tree_key, "root": root})
+
+    def forget_tree(self, job: Job) -> None:
+        """Remove what is known of the build tree before it is touched."""
+        self._tree(job).unlink(missing_ok=True)
 
     def record_tree(self, job: Job, root: str | None) -> None:
         """Note that the build tree is configured."""

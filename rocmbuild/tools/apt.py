@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,6 +16,9 @@ from rocmbuild.tools.waiting import held
 from rocmbuild.workspace import write_text
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+LOCK = ".rocmbuild-lock"
+"""Held by whoever downloads into a directory of packages."""
+
 HELPER = "/usr/lib/apt/apt-helper"
 
 _SUITE = re.compile(r"(sid|unstable|testing|stable|oldstable|[a-z]+)\Z")
@@ -154,9 +157,10 @@ class Apt:
         config = self._configure()
         names = [f"{item.name}:{item.arch}={item.version}" for item in packages if item.arch != "all"]
         names += [f"{item.name}={item.version}" for item in packages if item.arch == "all"]
-        async with held(self.archives / ".rocmbuild-lock", runner.on_line):
+        async with held(self.archives / LOCK, runner.on_line) as lock:
+            locked = replace(runner, inherit=(*runner.inherit, lock))
             try:
-                await self._apt(runner, config, "--yes", "--download-only", "install", *names)
+                await self._apt(locked, config, "--yes", "--download-only", "install", *names)
             except ProcessError as error:
                 raise FetchError(
                     "some packages could not be downloaded",

@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rocmbuild.errors import FetchError
@@ -28,7 +29,8 @@ async def install_python(
 ) -> Path:
     """Return a directory for PYTHONPATH that has ``requirements``, making it if there is none; raises FetchError."""
     place = python_place(directory, requirements)
-    async with held(directory / f".{place.name}.lock", runner.on_line):
+    async with held(directory / f".{place.name}.lock", runner.on_line) as lock:
+        runner = replace(runner, inherit=(*runner.inherit, lock))
         if place.is_dir():
             return place
         with new_directory(place) as tree:

@@ -13,7 +13,7 @@ import io
 import json
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rocmbuild.errors import RootError
@@ -72,7 +72,12 @@ def find_root(directory: Path, spec: RootSpec) -> Root | None:
 
 async def make_root(directory: Path, spec: RootSpec, apt: Apt, runner: Runner) -> Root:
     """Return the root for ``spec``, making it if there is none; RootError or FetchError if that fails."""
-    async with held(directory / f".{spec.key}.lock", runner.on_line):
+    # apt's state is shared by all roots of a distribution; whatever a killed run leaves running keeps the locks
+    async with (
+        held(directory / f".{spec.key}.lock", runner.on_line) as own,
+        held(apt.directory / ".lock", runner.on_line) as shared,
+    ):
+        runner = replace(runner, inherit=(*runner.inherit, own, shared))
         found = find_root(directory, spec)
         if found is not None:
             return found

@@ -11,14 +11,14 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from rocmbuild.errors import RootError
 from rocmbuild.model.target import Distribution
 from rocmbuild.process import BASE_ENVIRONMENT, ProcessError, Runner
-from rocmbuild.tools.apt import Archive
+from rocmbuild.tools.apt import LOCK, Archive
 from rocmbuild.tools.aptconf import COMMON, PREFERENCES, configuration
 from rocmbuild.tools.waiting import held
 from rocmbuild.workspace import remove_tree, write_text
@@ -62,7 +62,8 @@ class BaseSpec:
 async def make_base(spec: BaseSpec, directory: Path, runner: Runner) -> Path:
     """Return the tarball of ``spec`` in ``directory``, making it if there is none; RootError if that fails."""
     tarball = directory / f"{spec.key}.tar"
-    async with held(directory / f".{spec.key}.lock"):
+    async with held(directory / f".{spec.key}.lock", runner.on_line) as lock:
+        runner = replace(runner, inherit=(*runner.inherit, lock))
         if tarball.is_file():
             return tarball
         unfinished = directory / f".{spec.key}.unfinished"
@@ -138,7 +139,9 @@ class FreshRoot:
         argv = ["--yes", "install", *names]
         phase = "resolved and downloaded"
         try:
-            await self._outside(runner, "--download-only", *argv)
+            async with held(self.archives / LOCK, runner.on_line) as lock:
+                locked = replace(runner, inherit=(*runner.inherit, lock))
+                await self._outside(locked, "--download-only", *argv)
             phase = "installed"
             await _tailed(runner).run(self.enter(["apt-get", *argv]))
         except ProcessError as error:
@@ -187,7 +190,7 @@ def reasons(error: ProcessError) -> str:
 
 def _tailed(runner: Runner) -> Runner:
     """Return a runner with the same log, but with nothing of earlier programs in its tail."""
-    return Runner(log=runner.log, on_line=runner.on_line)
+    return Runner(log=runner.log, on_line=runner.on_line, inherit=runner.inherit)
 
 
 def _configure(root: FreshRoot) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -46,7 +47,7 @@ def test_a_file_that_does_not_compile(toy):
     assert re.search(r"toybase could not be built: /src/toybase/src/count\.c:3:12: error: .*forty_two", said(done))
     assert f"log   {log}\n" in done.stdout
     assert "forty_two" in log.read_text()
-    assert "rocmbuild shell toybase --branch toy" in said(done)
+    assert f"rocmbuild shell toybase --workspace {toy.workspace}" in said(done)
     assert "to install them" not in done.stdout
     assert re.search(r"(?m)^toybase +failed ", done.stdout)
     assert "Traceback" not in said(done)
@@ -64,8 +65,12 @@ def test_a_file_that_does_not_compile(toy):
 
 def test_the_hint_of_a_failed_build_works(toy):
     broken(toy, "toybase", "src/count.c", SYNTAX)
-    toy.build(status=1)
-    done = toy.run("shell", "toybase", "--", "ninja")
+    failed = toy.build(status=1)
+    hinted = re.search(r"rocmbuild (shell toybase --workspace \S+)", said(failed))
+    argv = [sys.executable, "-m", "rocmbuild", *hinted[1].split(), "--", "ninja"]
+    done = subprocess.run(
+        argv, env={"PATH": os.defpath, "HOME": "/nowhere"}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert "forty_two" in done.stdout
 
@@ -206,7 +211,7 @@ def test_all_problems_of_all_documents_at_once(toy):
 
 def test_packages_that_must_be_built_first(toy):
     done = toy.run("package")
-    refused(done, 2, "nothing to package yet", "run rocmbuild build with the same options")
+    refused(done, 2, "cannot package yet", "run rocmbuild build with the same options")
     done = toy.run("verify")
     refused(done, 2, "cannot verify yet", "run rocmbuild build with the same options")
 

@@ -333,3 +333,30 @@ def test_a_cross_build_has_a_job_for_each_machine(small):
     keys = {job.key for job in plan.jobs}
     assert len(keys) == 4
     assert plan.job("hip").needs == ("llvm (build)",)
+
+
+def test_what_the_distribution_provides_is_not_fetched(release):
+    release.manifest(
+        "remotes: {far: ['https://forge.invalid/']}\n"
+        "sources: {llvm: {repository: llvm-project, remote: far, ref: main}}\n"
+        "components: {llvm: {version: '16.0.0'}}\n"
+    )
+    release.recipe("llvm", LLVM)
+    assert release.plan().job("llvm").component.source.kind == "git"
+    assert release.plan(system=frozenset({"llvm"})).job("llvm").component.source.kind == "none"
+
+
+@pytest.mark.parametrize(("made", "subdir"), [("lib/comgr", "lib/comgr"), ("other", ".")])
+def test_a_checkout_is_of_the_repository_or_of_the_directory(release, tmp_path, made, subdir):
+    release.manifest("components: {comgr: {version: '2.5', subdir: lib/comgr}}\n")
+    release.recipe("comgr")
+    (tmp_path / "checkout" / made).mkdir(parents=True)
+    local = Source("comgr", "local", path=str(tmp_path / "checkout"), sha256="0")
+    assert release.plan(sources={"comgr": local}).job("comgr").component.subdir == subdir
+
+
+def test_packages_are_made_again_when_those_they_depend_on_change_hands(small):
+    before = small.plan().job("hip")
+    small.recipe("llvm", LLVM.replace("summary: s}", "summary: s}, {name: llvm-libs, summary: t}"))
+    after = small.plan().job("hip")
+    assert (before.key, before.package_key != after.package_key) == (after.key, True)

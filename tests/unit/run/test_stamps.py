@@ -66,7 +66,23 @@ def test_a_build_on_the_host_has_no_root(stamps, job):
     assert stamps.built(["hip"])["hip"].root is None
 
 
+def configured(stamps, name):
+    """Leave what CMake leaves when it is done."""
+    stamps.workspace.build(name).mkdir(parents=True, exist_ok=True)
+    (stamps.workspace.build(name) / "build.ninja").touch()
+
+
+def test_a_build_tree_that_is_gone_or_touched_does_not_fit(stamps, job):
+    stamps.record_tree(job, "root")
+    assert not stamps.tree_fits(job, "root")
+    configured(stamps, "hip")
+    assert stamps.tree_fits(job, "root")
+    stamps.forget_tree(job)
+    assert not stamps.tree_fits(job, "root")
+
+
 def test_a_build_tree_fits_the_job_and_the_root_it_was_configured_for(stamps, job, release):
+    configured(stamps, "hip")
     assert not stamps.tree_fits(job, "root")
     stamps.record_tree(job, "root")
     assert stamps.tree_fits(job, "root")
@@ -81,6 +97,7 @@ def test_a_build_tree_goes_on_when_a_local_source_changes(stamps, job, release):
         release.plan(sources={"hip": Source("hip", "local", path=path, sha256=sha)}).job("hip")
         for path, sha in (("/mine", "1"), ("/mine", "2"), ("/other", "1"))
     )
+    configured(stamps, "hip")
     stamps.record_tree(one, "root")
     assert stamps.tree_fits(two, "root")
     assert not stamps.tree_fits(other, "root")

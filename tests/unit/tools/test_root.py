@@ -129,6 +129,7 @@ class Damaged:
     """An apt whose download is not a package."""
 
     def __init__(self, directory) -> None:
+        self.directory = directory / "apt"
         self.deb = directory / "x_1_all.deb"
         self.deb.write_text("this is no package")
 
