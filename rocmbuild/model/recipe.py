@@ -161,6 +161,7 @@ class Part:
     packages: tuple[PackageRule, ...] = ()
     checks: tuple[Check, ...] = ()
     waivers: tuple[Waiver, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,8 @@ class Resolved:
     packages: tuple[PackageRule, ...]
     checks: tuple[Check, ...]
     waivers: tuple[Waiver, ...]
+    notes: tuple[str, ...]
+    """what a user of the packages should know, for their changelog"""
     where: str
     directory: Path
 
@@ -241,6 +244,7 @@ class Recipe:
             packages=part.packages,
             checks=part.checks,
             waivers=part.waivers,
+            notes=part.notes,
             where=self.document.where(),
             directory=self.directory,
         )
@@ -261,6 +265,7 @@ def _merge(base: Part, extra: Part) -> Part:
         packages=base.packages + extra.packages,
         checks=base.checks + extra.checks,
         waivers=base.waivers + extra.waivers,
+        notes=base.notes + extra.notes,
     )
 
 

@@ -117,6 +117,7 @@ def _part(document: Document, directory: Path, path: tuple[str | int, ...], data
             for index, raw in enumerate(data.get("packages", ()))
         ),
         checks=tuple(_check(raw, directory) for raw in data.get("checks", ())),
+        notes=tuple(data.get("notes", ())),
         waivers=tuple(Waiver(raw["rule"], tuple(raw["files"]), raw["why"]) for raw in data.get("waivers", ())),
     )
 

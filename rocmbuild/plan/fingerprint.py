@@ -79,6 +79,7 @@ def recipe_packages(recipe: Resolved) -> Any:
             ]
             for rule in recipe.packages
         ],
+        "notes": list(recipe.notes),
         "license": [recipe.spdx, list(recipe.license_files), recipe.homepage],
         "description": recipe.description,
         "changelog": [

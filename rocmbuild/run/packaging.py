@@ -266,11 +266,11 @@ def _paragraphs(job: Packaging, rule: PackageRule) -> list[str]:
 
 
 def _notes(job: Packaging) -> list[str]:
-    """Return what the changelog says: the source, and how it was changed."""
+    """Return what the changelog says: the source, how it was changed, and what its users should know."""
     changes = [(edit.file, edit.why) for edit in job.recipe.edits]
     changes += [(patch.path.name, patch.why) for patch in job.recipe.patches]
     built = f"Built from {job.origin or f'the source of {job.component}'} by rocmbuild."
-    return [built, *(f"{name}: {why}" for name, why in changes)]
+    return [built, *(f"{name}: {why}" for name, why in changes), *job.recipe.notes]
 
 
 def _scripts(job: Packaging, rule: PackageRule) -> Iterator[tuple[str, str]]:
