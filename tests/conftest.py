@@ -6,6 +6,7 @@ import asyncio
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import textwrap
 from collections.abc import Callable, Iterator
@@ -24,6 +25,10 @@ from rocmbuild.process import Runner, network_environment
 from rocmbuild.tools.apt import Apt, find_archive
 from rocmbuild.tools.root import Root, RootSpec, make_root
 from rocmbuild.workspace import waiting_lock
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell that runs the tests in its background arranged that; the programs under test are to be interrupted
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TARGET = Target("pc", "", "x86_64-linux-gnu", "amd64", ("x86_64",), "EM_X86_64", None, ("-O2",), ())
 DISTRIBUTION = Distribution(

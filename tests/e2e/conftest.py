@@ -29,9 +29,8 @@ def e2e_cache() -> Path:
 def rocmbuild(e2e_cache: Path) -> Command:
     """Return a function that runs rocmbuild with the cache of the tests."""
 
-    places = ["--cache", str(e2e_cache / "cache"), "--workspace", str(e2e_cache / "workspace")]
-
-    def run(verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(verb: str, *arguments: str, workspace: str = "workspace") -> subprocess.CompletedProcess[str]:
+        places = ["--cache", str(e2e_cache / "cache"), "--workspace", str(e2e_cache / workspace)]
         argv = [sys.executable, "-m", "rocmbuild", verb, "--allow-stale-archive", *places, *arguments]
         return subprocess.run(argv, capture_output=True, text=True, check=False)
 

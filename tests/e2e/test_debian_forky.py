@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import BRANCH, Command, jobs
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("forky")]
+pytestmark = pytest.mark.e2e
 
 PACKAGES = {
     "comgr", "hip-dev", "hip-runtime-amd", "hipcc", "hipify-clang", "hsa-rocr", "hsa-rocr-dev", "rocm-core",

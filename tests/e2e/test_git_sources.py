@@ -12,7 +12,10 @@ from rocmbuild.model.catalog import make_catalog
 from tests.e2e.conftest import BRANCH, Command, jobs
 from tests.integration.forge import Forge
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("forky")]
+pytestmark = pytest.mark.e2e
+
+WORKSPACE = "git"
+"""Apart from that of the other tests, which may run at the same time."""
 
 REPOSITORIES = {
     # source: the repository as the manifest names it, the ref, the organization that has it today
@@ -28,7 +31,7 @@ SERVED = ("device-libs", "comgr", "hipcc", "rocr", "clr-hip", "rocm-smi-lib", "h
 @pytest.fixture(scope="module")
 def forge(rocmbuild: Command, e2e_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Forge:
     """Repositories made of the archive's source files, which the first fetch brings."""
-    fetched = rocmbuild("fetch", "--branch", BRANCH)
+    fetched = rocmbuild("fetch", "--branch", BRANCH, workspace=WORKSPACE)
     assert fetched.returncode == 0, fetched.stdout + fetched.stderr
     forge = Forge(tmp_path_factory.mktemp("forge"))
     sources = {source.name: source for source in make_catalog().manifest(BRANCH).sources()}
@@ -67,20 +70,22 @@ def options(forge: Forge, manifests: Path) -> list[str]:
 def test_git_and_archives_give_the_same_trees(
     rocmbuild: Command, forge: Forge, manifests: Path, e2e_cache: Path
 ) -> None:
-    done = rocmbuild("fetch", *options(forge, manifests))
+    done = rocmbuild("fetch", *options(forge, manifests), workspace=WORKSPACE)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in SERVED:
         trees = [
-            json.loads((e2e_cache / "workspace" / "src" / branch / f"{BRANCH}-amd64" / f"{name}.json").read_text())
+            json.loads((e2e_cache / WORKSPACE / "src" / branch / f"{BRANCH}-amd64" / f"{name}.json").read_text())
             for branch in (BRANCH, "from-git")
         ]
         assert trees[0]["digest"] == trees[1]["digest"], name
 
 
 def test_a_component_is_built_from_git(rocmbuild: Command, forge: Forge, manifests: Path, e2e_cache: Path) -> None:
-    done = rocmbuild("build", *options(forge, manifests), "--no-verify", "rocm-smi-lib", "rocm-core")
+    done = rocmbuild(
+        "build", *options(forge, manifests), "--no-verify", "rocm-smi-lib", "rocm-core", workspace=WORKSPACE
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    out = e2e_cache / "workspace" / "out" / "from-git" / f"{BRANCH}-amd64"
+    out = e2e_cache / WORKSPACE / "out" / "from-git" / f"{BRANCH}-amd64"
     assert {path.name.split("_")[0] for path in out.glob("*.deb")} == {"rocm-core", "rocm-smi-lib"}
 
 
@@ -88,7 +93,7 @@ def test_a_release_that_moves_on_is_built_anew(
     rocmbuild: Command, forge: Forge, manifests: Path, tmp_path: Path
 ) -> None:
     arguments = ("plan", *options(forge, manifests), "--format", "json")
-    before = jobs(rocmbuild(*arguments))
+    before = jobs(rocmbuild(*arguments, workspace=WORKSPACE))
     # the tag stays, the branch moves
     work = Forge(forge.path)
     repository = next(path for path in (work.path / ".work").glob("*/ROCR-Runtime"))
@@ -97,7 +102,7 @@ def test_a_release_that_moves_on_is_built_anew(
     moving = Repository(repository, work.path / "ROCm" / "ROCR-Runtime.git")
     moving.git("checkout", "--quiet", "rocm-5.6.x")
     moving.commit({"README.md": "a fix"})
-    after = jobs(rocmbuild(*arguments))
+    after = jobs(rocmbuild(*arguments, workspace=WORKSPACE))
     moved = {name for name in after if after[name]["fingerprint"] != before[name]["fingerprint"]}
     assert {"rocr", "clr-hip"} <= moved
     assert not {"device-libs", "comgr", "hipcc", "hipify", "rocm-smi-lib"} & moved
@@ -108,7 +113,7 @@ def test_a_misspelt_ref_names_those_that_look_like_it(rocmbuild: Command, forge:
     text = path.read_text()
     try:
         path.write_text(text.replace("ref: release/rocm-rel-5.6", "ref: release/rocm-rel-5.7"))
-        done = rocmbuild("plan", *options(forge, manifests))
+        done = rocmbuild("plan", *options(forge, manifests), workspace=WORKSPACE)
     finally:
         path.write_text(text)
     assert done.returncode == 2

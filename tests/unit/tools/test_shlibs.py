@@ -197,7 +197,7 @@ def test_files_that_are_not_dynamic_need_nothing(root, tmp_path):
 def samples() -> list[str]:
     """Return programs and libraries of this machine, C and C++, with many kinds of dependencies."""
     names = ("ls", "git", "apt-get", "python3", "gdb", "perl", "systemctl", "make", "x86_64-linux-gnu-ld.bfd")
-    found = [str(Path(path).resolve()) for name in names if (path := shutil.which(name))]
+    found = [str(Path(path).resolve()) for name in names if (path := shutil.which(name, path="/usr/bin:/bin"))]
     libraries = ("libapt-pkg.so.6.0", "libstdc++.so.6", "libcurl-gnutls.so.4", "libxml2.so.2", "libelf.so.1")
     found += [str(path) for name in libraries for path in Path("/usr/lib").glob(f"*-linux-gnu/{name}")]
     return [name for name in found if inspect(Path(name))]
