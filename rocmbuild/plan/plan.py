@@ -117,6 +117,8 @@ class Plan:
     """version of every package of the release, by name"""
     values: Mapping[str, str]
     """placeholders that all recipes share"""
+    recipes: Mapping[str, Resolved]
+    """of all components of the release, selected or not; their placeholders are not replaced"""
 
     def job(self, name: str) -> Job:
         """Return the job of a component."""
@@ -165,6 +167,7 @@ def make_plan(selection: Selection, built: Mapping[str, Built], root_digest: str
         python_packages=planner.python_packages,
         package_versions=planner.package_versions,
         values=planner.shared,
+        recipes=recipes,
     )
 
 

@@ -121,6 +121,10 @@ class Output:
     def _record(self) -> dict[str, Any]:
         """Return what the packages were made from: sources, keys, build tools, packages of the build root."""
         plan, root = self.site.plan, self.site.root
+        known = read_json(self.site.workspace.out / "build.json") or {}  # of components that are not selected now
+        made = {
+            job.name: {"source": _origin(job), "fingerprint": job.key, "version": job.deb_version} for job in plan.jobs
+        }
         return {
             "branch": plan.selection.manifest.branch,
             "version": plan.selection.manifest.version,
@@ -131,10 +135,7 @@ class Output:
             "tools": dict(plan.selection.tools),
             "python": list(plan.python_packages),
             "root": root.versions if root else None,
-            "components": {
-                job.name: {"source": _origin(job), "fingerprint": job.key, "version": job.deb_version}
-                for job in plan.jobs
-            },
+            "components": {**known.get("components", {}), **made},
         }
 
     def installable(self) -> tuple[str, ...]:
@@ -197,18 +198,18 @@ class Output:
         """Return what the recipes of components whose packages are there want proved."""
         there = {package.component for package in self._all_packages().values()}
         return tuple(
-            ComponentChecks(job.node.component, job.recipe.checks, job.recipe.waivers)
-            for job in self.site.plan.jobs
-            if job.node.component in there
+            ComponentChecks(name, recipe.checks, recipe.waivers)
+            for name, recipe in self.site.plan.recipes.items()
+            if name in there
         )
 
     def _qa_rows(self) -> list[VerifyRow]:
         rows = []
-        for job in self.site.plan.jobs:
-            findings = read_json(self.site.workspace.component(job.name) / "qa.json") or []
+        for name in {package.component: None for package in self._all_packages().values()}:
+            findings = read_json(self.site.workspace.component(name) / "qa.json") or []
             rows += [VerifyRow(**row) for row in findings]
-            if job.recipe.packages and not any(row["status"] == "fail" for row in findings):
-                rows.append(VerifyRow("stage tree", job.name, "pass", ""))
+            if not any(row["status"] == "fail" for row in findings):
+                rows.append(VerifyRow("stage tree", name, "pass", ""))
         return rows
 
     async def _base_spec(self, runner: Runner) -> BaseSpec:
@@ -229,7 +230,10 @@ class Output:
 
     def _verify_key(self) -> str:
         checks = [
-            [check.name, [sha256_file(path) for path in check.files if path.is_file()], repr(check.steps), check.fatbin]
+            [
+                [check.name, [sha256_file(path) for path in check.files if path.is_file()]],
+                [repr(check.steps), check.fatbin, check.packages, repr(owner.waivers)],
+            ]
             for owner in self._checks()
             for check in owner.checks
         ]
