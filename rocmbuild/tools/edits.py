@@ -24,7 +24,10 @@ _MARKS = re.compile(r"\\([^A-Za-z0-9])|\\[A-Za-z]|[\^$*+?()|]|\[[^\]]*\]|\{\d*,?
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an edit or patch: ``applied``, ``present`` (it was in the source already) or ``left out``."""
+    """What became of an edit or patch: ``applied``, ``present`` (it was in the source already) or ``left out``.
+
+    ``why`` is the edit's reason; of one that was left out, what did not fit.
+    """
 
     kind: str
     file: str
@@ -32,8 +35,10 @@ class Outcome:
     why: str
 
     def __str__(self) -> str:
-        words = {"applied": f"applied {_times(self.times)} to", "present": "already in", "left out": "does not fit"}
-        return f"{words[self.kind]} {self.file}: {self.why}"
+        if self.kind == "left out":
+            return f"left out: {self.why}"
+        what = f"applied {_times(self.times)} to" if self.kind == "applied" else "already in"
+        return f"{what} {self.file}: {self.why}"
 
 
 @dataclass
@@ -92,7 +97,7 @@ def _edit(tree: Path, edits: Sequence[Edit], *, partly: bool) -> tuple[list[Outc
     for edit in edits:
         result = _edit_one(tree, edit, drafts)
         if isinstance(result, Problem) and edit.optional:
-            outcomes.append(Outcome("left out", edit.file, 0, edit.why))
+            outcomes.append(Outcome("left out", edit.file, 0, result.message))
         elif isinstance(result, Problem):
             problems.append(result)
         else:

@@ -57,6 +57,17 @@ def test_an_edit_is_applied_with_groups_over_lines(tree: Path) -> None:
     assert str(outcome[0]) == "applied once to src/CMakeLists.txt: a reason"
 
 
+def test_an_optional_edit_that_does_not_fit_is_left_out_and_says_why(tree: Path) -> None:
+    missing = edit(find="-msse", replace="", optional=True)
+    absent = edit("src/other.txt", find="x", replace="y", optional=True)
+    fitting = edit(find=" -mmwaitx", replace="", optional=True)
+    outcomes = apply_edits(tree, [missing, absent, fitting])
+    assert [outcome.kind for outcome in outcomes] == ["left out", "left out", "applied"]
+    assert str(outcomes[0]).startswith("left out: src/CMakeLists.txt: '-msse' matches nowhere, expected once (a reason)")
+    assert str(outcomes[1]) == "left out: there is no file src/other.txt"
+    assert '"-m64")' in text(tree)
+
+
 def test_an_edit_applies_as_often_as_it_says(tree: Path) -> None:
     (outcome,) = apply_edits(tree, [edit(find="llvm-objcopy", replace="objcopy", count=2)])
     assert outcome.times == 2 and text(tree).count("COMMAND objcopy") == 2
