@@ -63,7 +63,9 @@ def test_an_optional_edit_that_does_not_fit_is_left_out_and_says_why(tree: Path)
     fitting = edit(find=" -mmwaitx", replace="", optional=True)
     outcomes = apply_edits(tree, [missing, absent, fitting])
     assert [outcome.kind for outcome in outcomes] == ["left out", "left out", "applied"]
-    assert str(outcomes[0]).startswith("left out: src/CMakeLists.txt: '-msse' matches nowhere, expected once (a reason)")
+    assert str(outcomes[0]).startswith(
+        "left out: src/CMakeLists.txt: '-msse' matches nowhere, expected once (a reason)"
+    )
     assert str(outcomes[1]) == "left out: there is no file src/other.txt"
     assert '"-m64")' in text(tree)
 
