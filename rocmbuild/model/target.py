@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rocmbuild.model.document import load
 
 
 @dataclass(frozen=True)
+class Emulator:
+    """A user-mode emulator of QEMU: the name of its program, and the processor it is to be."""
+
+    program: str
+    cpu: str | None
+
+
+@dataclass(frozen=True)
 class Target:
-    """A machine to build for: GNU triple, Debian architecture, compiler flags, ELF identity, emulator argv."""
+    """A machine to build for: GNU triple, Debian architecture, compiler flags, ELF identity, emulator.
+
+    ``machines`` are the names ``uname -m`` gives it, the first of them the one CMake uses. ``distribution`` is what it
+    runs if a release is made for that. ``isa`` is the RISC-V instruction set that its programs may ask for,
+    ``assembler`` what an assembler has to be told besides the triple.
+    """
 
     name: str
     summary: str
     triple: str
     arch: str
     machines: tuple[str, ...]
+    distribution: str | None
     elf_machine: str
     elf_flags: int | None
+    isa: str | None
     flags: tuple[str, ...]
-    emulator: tuple[str, ...]
+    assembler: tuple[str, ...]
+    emulator: Emulator | None
 
     def runs_on(self, machine: str) -> bool:
         """Return whether ``machine`` (as ``uname -m`` says it) runs this target's programs itself."""
@@ -37,6 +55,23 @@ class Suite:
 
 
 @dataclass(frozen=True)
+class CrossTools:
+    """What a distribution cross-compiles with: clang, its linker and the directory of its other tools.
+
+    ``gcc`` is the major version of the GCC whose libraries are used, ``packages`` bring the tools, ``emulators`` is the
+    package of QEMU's statically linked user-mode emulators.
+    """
+
+    cc: str
+    cxx: str
+    linker: str
+    binutils: str
+    gcc: str
+    packages: tuple[str, ...]
+    emulators: str
+
+
+@dataclass(frozen=True)
 class Distribution:
     """A Debian release: its suites, its tag in package versions, its C and C++ compiler, its base packages."""
 
@@ -44,38 +79,44 @@ class Distribution:
     summary: str
     tag: str
     release_id: tuple[str, str] | None
+    architectures: tuple[str, ...]
     suites: tuple[Suite, ...]
     cc: str
     cxx: str
     system: tuple[str, ...]
+    cross: CrossTools | None
 
 
 def load_target(path: Path) -> Target:
     """Read a target file; raises DocumentError."""
     data = load(path, "target").data
-    elf = data["elf"]
+    elf, emulator = data["elf"], data.get("emulator")
     return Target(
         name=data["target"],
         summary=data.get("summary", ""),
         triple=data["triple"],
         arch=data["arch"],
         machines=tuple(data["machines"]),
+        distribution=data.get("distribution"),
         elf_machine=elf["machine"],
         elf_flags=elf.get("flags"),
+        isa=elf.get("isa"),
         flags=tuple(data.get("flags", ())),
-        emulator=tuple(data.get("emulator", ())),
+        assembler=tuple(data.get("assembler", ())),
+        emulator=Emulator(emulator["program"], emulator.get("cpu")) if emulator else None,
     )
 
 
 def load_distribution(path: Path) -> Distribution:
     """Read a distribution file; raises DocumentError."""
     data = load(path, "distribution").data
-    release = data.get("os_release")
+    release, cross = data.get("os_release"), data.get("cross")
     return Distribution(
         name=data["distribution"],
         summary=data.get("summary", ""),
         tag=data["tag"],
         release_id=(release["id"], release["version"]) if release else None,
+        architectures=tuple(data["architectures"]),
         suites=tuple(
             Suite(raw["suite"], raw.get("archive", "main"), tuple(raw.get("components", ("main",))))
             for raw in data["suites"]
@@ -83,4 +124,17 @@ def load_distribution(path: Path) -> Distribution:
         cc=data["compiler"]["c"],
         cxx=data["compiler"]["cxx"],
         system=tuple(data["system"]),
+        cross=_cross_tools(cross) if cross else None,
+    )
+
+
+def _cross_tools(raw: Mapping[str, Any]) -> CrossTools:
+    return CrossTools(
+        cc=raw["c"],
+        cxx=raw["cxx"],
+        linker=raw["linker"],
+        binutils=raw["binutils"],
+        gcc=raw["gcc"],
+        packages=tuple(raw["system"]),
+        emulators=raw["emulators"],
     )
