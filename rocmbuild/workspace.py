@@ -70,8 +70,17 @@ class Workspace:
     def prefix(self, name: str) -> Path:
         return self.component(name) / "prefix"
 
+    def sysroot_prefix(self, name: str) -> Path:
+        """Return the prefix as a cross build sees it below the sysroot."""
+        return self.component(name) / "sysroot-prefix"
+
     def debs(self, name: str) -> Path:
         return self.component(name) / "debs"
+
+    @property
+    def toolchain(self) -> Path:
+        """Return the directory of what makes compilers work for another machine."""
+        return self.component(".toolchain")
 
     def stamp(self, name: str) -> Path:
         return self.component(name) / "stamp.json"

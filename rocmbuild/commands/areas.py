@@ -15,7 +15,7 @@ def components(settings: Settings, kind: str) -> dict[str, list[Path]]:
     suffix = ""
     if settings.target is not None:
         catalog = make_catalog(settings.manifests, settings.recipes, settings.targets)
-        suffix = f"-{catalog.target(settings.target).arch}"
+        suffix = f"-{catalog.target(settings.target).area}"
     found: dict[str, list[Path]] = {}
     for path in sorted((settings.workspace / kind).glob("*/*/*")):
         area, branch = path.parent.name, path.parent.parent.name
@@ -26,7 +26,7 @@ def components(settings: Settings, kind: str) -> dict[str, list[Path]]:
 
 
 def _of(area: str, distribution: str | None) -> bool:
-    return distribution is None or area.rpartition("-")[0] == distribution
+    return distribution is None or area.startswith(f"{distribution}-")
 
 
 def check_workspace(path: Path) -> None:

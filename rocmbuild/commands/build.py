@@ -10,9 +10,9 @@ from rocmbuild import events
 from rocmbuild.commands.checks import require_sandbox
 from rocmbuild.commands.session import Session, open_session, remember
 from rocmbuild.errors import UsageError
+from rocmbuild.plan.graph import Machine
 from rocmbuild.plan.plan import Action
 from rocmbuild.process import Runner
-from rocmbuild.run.component import Site
 from rocmbuild.run.output import Output
 from rocmbuild.run.pipeline import VERIFY, Phase, Pipeline
 from rocmbuild.run.resources import Jobserver, Memory, Resources
@@ -39,7 +39,7 @@ async def _run(settings: Settings, reactor: Reactor) -> int:
     pipeline = _pipeline(session, jobserver)
     tasks = pipeline.tasks(Phase(settings.verb), verify=settings.verify)
     _refuse_offline(settings, tasks)
-    if session.root_spec is not None and session.plan.building and settings.verb == "build":
+    if session.sandboxed and session.plan.building and settings.verb == "build":
         await require_sandbox()
     outcome = await _carry_out(session, tasks, jobserver, reactor)
     reactor.close()
@@ -49,21 +49,12 @@ async def _run(settings: Settings, reactor: Reactor) -> int:
 
 
 def _pipeline(session: Session, jobserver: Jobserver) -> Pipeline:
-    site = Site(
-        plan=session.plan,
-        workspace=session.workspace,
-        stamps=session.stamps,
-        tools=session.tools,
-        jobserver=jobserver.path,
-        makeflags=jobserver.makeflags,
-        made=session.made(),
-    )
+    site = session.site(jobserver.path, jobserver.makeflags)
     return Pipeline(
         site=site,
         sourcing=session.sourcing,
-        output=Output(site=site, cache=session.cache, finder=session.finder, apt=session.apt),
+        output=Output(site=site, cache=session.cache, finder=session.finder),
         apt=session.apt,
-        root_spec=session.root_spec,
         roots=session.cache.roots,
         rerun=session.rerun(),
     )
@@ -106,7 +97,7 @@ def _summarize(session: Session, output: Output, reactor: Reactor, seconds: floa
         return
     words = {Action.BUILD: "built", Action.KEEP: "kept", Action.PROVIDED: "provided"}
     actions = {job.name: words[job.action] for job in session.plan.jobs}
-    debs = {job.name: output.deb_files(job) for job in session.plan.jobs}
+    debs = {job.name: output.deb_files(job) for job in session.plan.jobs if job.node.machine is Machine.HOST}
     print_summary(
         Summary(
             components=component_rows(reactor.state, actions, debs),

@@ -36,7 +36,7 @@ def run(settings: Settings) -> int:
 
 def _head(session: Session) -> dict[str, object]:
     selection = session.plan.selection
-    root = session.root()
+    digests = {machine.value: area.made.digest for machine, area in session.areas.items()}
     return {
         "branch": selection.manifest.branch,
         "version": selection.manifest.version,
@@ -45,5 +45,6 @@ def _head(session: Session) -> dict[str, object]:
         "gpus": list(selection.gpus),
         "prefix": selection.manifest.prefix,
         "environment": selection.environment,
-        "root": root.digest if root else None,
+        "root": digests["host"],
+        "roots": digests,
     }

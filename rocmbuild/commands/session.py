@@ -17,10 +17,11 @@ from rocmbuild.model.gpu import select
 from rocmbuild.model.manifest import Manifest, Source
 from rocmbuild.model.recipe import Recipe
 from rocmbuild.model.target import Distribution, Target
-from rocmbuild.plan.graph import make_graph
-from rocmbuild.plan.plan import Plan, Selection, make_plan, resolve, system_packages
+from rocmbuild.plan.graph import Machine, Node, make_graph
+from rocmbuild.plan.plan import Plan, make_plan
+from rocmbuild.plan.selection import SYSROOT, Selection, resolve, root_packages
 from rocmbuild.process import Runner, network_environment
-from rocmbuild.run.component import BuildRoot
+from rocmbuild.run.site import Area, Made, Site
 from rocmbuild.run.sourcing import Sourcing
 from rocmbuild.run.stamps import Stamps
 from rocmbuild.settings import Settings, default_cache
@@ -29,7 +30,7 @@ from rocmbuild.tools.cmake import BuildTools, find_build_tools
 from rocmbuild.tools.download import Downloads
 from rocmbuild.tools.git import Git
 from rocmbuild.tools.pypi import python_place
-from rocmbuild.tools.root import Root, RootSpec, find_root
+from rocmbuild.tools.root import RootSpec, find_root
 from rocmbuild.workspace import Cache, Workspace, read_json, tree_digest, write_json
 
 
@@ -39,33 +40,34 @@ class Session:
 
     settings: Settings
     plan: Plan
-    workspace: Workspace
+    areas: Mapping[Machine, Area]
     cache: Cache
-    stamps: Stamps
     sourcing: Sourcing
     finder: ArchiveFinder
     tools: BuildTools
-    root_spec: RootSpec | None
 
     @property
     def distribution(self) -> Distribution:
         return self.plan.selection.distribution
 
-    def root(self) -> Root | None:
-        """Return the build root if it has been made."""
-        return find_root(self.cache.roots, self.root_spec) if self.root_spec else None
+    @property
+    def workspace(self) -> Workspace:
+        """Return the area of the workspace that packages go to."""
+        return self.areas[Machine.HOST].workspace
 
-    def made(self) -> BuildRoot:
-        """Return the build root and the Python packages beside it, as far as they have been made."""
-        place = python_place(self.cache.roots, self.plan.python_packages)
-        return BuildRoot(self.root(), place if self.plan.python_packages and place.is_dir() else None)
+    @property
+    def sandboxed(self) -> bool:
+        return self.plan.selection.environment == "sandbox"
 
-    async def apt(self, runner: Runner) -> Apt:
-        """Return apt for the distribution, in private directories below the cache."""
-        arch = self.plan.selection.target.arch
+    def site(self, jobserver: Path | None, makeflags: str) -> Site:
+        """Return where and with what components are built."""
+        return Site(plan=self.plan, areas=self.areas, tools=self.tools, jobserver=jobserver, makeflags=makeflags)
+
+    async def apt(self, runner: Runner, arch: str) -> Apt:
+        """Return apt for the distribution and an architecture, in private directories below the cache."""
         if self.settings.offline:
             raise UsageError(
-                f"the build root of {self.distribution.name} is not in the cache, and --offline forbids to fetch it",
+                f"a root of {self.distribution.name} for {arch} is not in the cache, and --offline forbids to fetch it",
                 hint="run rocmbuild fetch once without --offline",
             )
         return Apt(
@@ -93,12 +95,43 @@ async def open_session(settings: Settings, runner: Runner) -> Session:
     sourcing = Sourcing(git, Downloads(cache.downloads, finder, git.rewrite, environment, settings.offline))
     tools = find_build_tools()
     selection = await _identified(_selection(settings, catalog, manifest, tools), sourcing, runner)
-    workspace = Workspace(settings.workspace, manifest.branch, f"{selection.distribution.name}-{selection.target.arch}")
-    stamps = Stamps(workspace)
-    spec = root_spec(selection) if settings.environment == "sandbox" else None
-    root = find_root(cache.roots, spec) if spec else None
-    plan = make_plan(selection, stamps.built(manifest.components), root.digest if root else None)
-    return Session(settings, plan, workspace, cache, stamps, sourcing, finder, tools, spec)
+    areas = _areas(settings, selection, cache)
+    built = {
+        Node(name, machine.value): known
+        for machine, area in areas.items()
+        for name, known in area.stamps.built(manifest.components).items()
+    }
+    plan = make_plan(selection, built, {machine: area.made.digest for machine, area in areas.items()})
+    python = python_place(cache.roots, plan.python_packages)
+    for area in areas.values():
+        area.made.python = python if plan.python_packages and python.is_dir() else None
+    return Session(settings, plan, areas, cache, sourcing, finder, tools)
+
+
+def _areas(settings: Settings, selection: Selection, cache: Cache) -> dict[Machine, Area]:
+    """Return the area of each machine, with the roots that have been made.
+
+    Tools of a cross build are in the area of native builds: they are the same.
+    """
+    areas = {}
+    for machine, packages in root_packages(selection).items():
+        workspace = Workspace(settings.workspace, selection.manifest.branch, _area_name(selection, machine))
+        specs = _specs(selection, machine, packages) if settings.environment == "sandbox" else {}
+        found = {kind: find_root(cache.roots, spec) for kind, spec in specs.items()}
+        roots = {kind: root for kind, root in found.items() if root is not None}
+        areas[machine] = Area(workspace, Stamps(workspace), Made(specs, roots))
+    return areas
+
+
+def _area_name(selection: Selection, machine: Machine) -> str:
+    return f"{selection.distribution.name}-{selection.target_of(machine).area}"
+
+
+def _specs(selection: Selection, machine: Machine, packages: Mapping[str, tuple[str, ...]]) -> dict[str, RootSpec]:
+    """Return what the roots of a machine are made of; only a sysroot is of the host machine's architecture."""
+    runs = selection.target_of(selection.machines[0]).arch
+    archs = {SYSROOT: selection.target_of(machine).arch}
+    return {kind: RootSpec(selection.distribution, archs.get(kind, runs), names) for kind, names in packages.items()}
 
 
 def remembered(settings: Settings) -> Settings:
@@ -142,15 +175,13 @@ def _restored(name: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def root_spec(selection: Selection) -> RootSpec:
-    """Return what the build root of a selection is made of."""
-    return RootSpec(selection.distribution, selection.target.arch, system_packages(selection))
-
-
 def _selection(settings: Settings, catalog: Catalog, manifest: Manifest, tools: BuildTools) -> Selection:
     recipes = load_recipes(catalog, manifest)
-    target = _target(settings, catalog)
-    distribution = _distribution(settings, catalog, manifest)
+    machine = platform.machine()
+    target = catalog.target(settings.target) if settings.target else catalog.target_for(machine)
+    build = None if target.runs_on(machine) else catalog.target_for(machine)
+    distribution = _distribution(settings, catalog, manifest, target)
+    _refuse_impossible(settings, target, build, distribution)
     return Selection(
         manifest=manifest,
         recipes=recipes,
@@ -162,6 +193,7 @@ def _selection(settings: Settings, catalog: Catalog, manifest: Manifest, tools: 
         sources={name: _local(name, path, manifest) for name, path in settings.sources.items()},
         environment=settings.environment,
         tools=tools.versions,
+        build=build,
     )
 
 
@@ -183,9 +215,7 @@ def load_recipes(catalog: Catalog, manifest: Manifest) -> dict[str, Recipe]:
 
 async def _identified(selection: Selection, sourcing: Sourcing, runner: Runner) -> Selection:
     """Find out the commits of the git sources that the selected components need."""
-    graph = make_graph(
-        resolve(selection), selection.components or tuple(selection.manifest.components), cross=selection.cross
-    )
+    graph = make_graph(resolve(selection), selection.components or tuple(selection.manifest.components))
     components = selection.manifest.components
     wanted = {node.component for node in graph.nodes} - set(selection.sources) - selection.system
     sources = {components[name].source.name: components[name].source for name in wanted}
@@ -214,19 +244,10 @@ async def _identify(sources: Iterable[Source], sourcing: Sourcing, runner: Runne
     return [task.result() for task in tasks]
 
 
-def _target(settings: Settings, catalog: Catalog) -> Target:
-    machine = platform.machine()
-    target = catalog.target(settings.target) if settings.target else catalog.target_for(machine)
-    if not target.runs_on(machine):
-        raise UsageError(
-            f"{target.name} is not this machine ({machine}), and cross builds are not there yet",
-            hint="run rocmbuild on a machine of that architecture",
-        )
-    return target
-
-
-def _distribution(settings: Settings, catalog: Catalog, manifest: Manifest) -> Distribution:
-    name = settings.distribution or manifest.distribution
+def _distribution(settings: Settings, catalog: Catalog, manifest: Manifest, target: Target) -> Distribution:
+    """Return the distribution asked for, or the one the target runs if the release is made for it."""
+    usual = target.distribution if target.distribution in manifest.distributions else manifest.distribution
+    name = settings.distribution or usual
     distribution = catalog.distribution(name)
     if name not in manifest.distributions:
         raise UsageError(
@@ -234,6 +255,26 @@ def _distribution(settings: Settings, catalog: Catalog, manifest: Manifest) -> D
             hint=f"choose with --distribution one of {', '.join(manifest.distributions)}",
         )
     return distribution
+
+
+def _refuse_impossible(settings: Settings, target: Target, build: Target | None, distribution: Distribution) -> None:
+    if target.arch not in distribution.architectures:
+        raise UsageError(
+            f"{distribution.name} does not exist for {target.arch}, the architecture of {target.name}",
+            hint=f"it exists for {', '.join(distribution.architectures)}; choose another one with --distribution",
+        )
+    if build is None:
+        return
+    if distribution.cross is None:
+        raise UsageError(
+            f"{distribution.name} names no compilers to build for another machine, and {target.name} is one",
+            hint="choose another --distribution, or build on a machine of that architecture",
+        )
+    if settings.environment == "host":
+        raise UsageError(
+            f"{target.name} is another machine than this ({build.name}): that takes a sysroot, and so the sandbox",
+            hint="leave --environment host out",
+        )
 
 
 def _system(

@@ -13,7 +13,7 @@ from rocmbuild.errors import UsageError
 from rocmbuild.plan.plan import Job
 from rocmbuild.process import Runner, network_environment
 from rocmbuild.run import component
-from rocmbuild.run.component import Site
+from rocmbuild.run.site import Site
 from rocmbuild.settings import Settings
 from rocmbuild.tools.pypi import install_python
 from rocmbuild.tools.root import make_root
@@ -35,16 +35,16 @@ async def _prepare(settings: Settings, name: str) -> list[str]:
     runner = Runner(log=settings.workspace / "logs" / "shell.log")
     session = await open_session(settings, runner)
     job = session.plan.job(name)
-    if session.root_spec is not None:
+    if session.sandboxed:
         await require_sandbox()
-    site = await _site(session, runner)
-    await _sources(session, job, runner)
-    there = session.stamps.built(job.needs)
-    missing = [need for need in job.needs if need not in there]
+    await _make_roots(session, runner)
+    site = session.site(None, "")
+    await _sources(site, session, job, runner)
+    missing = [need for need in job.needs if not site.area(need).stamps.built([need.component])]
     if missing:
         raise UsageError(
-            f"{name} sees {', '.join(missing)}, not built yet",
-            hint=f"rocmbuild build {session.rerun()} --no-verify {' '.join(missing)}",
+            f"{name} sees {', '.join(map(str, missing))}, not built yet",
+            hint=f"rocmbuild build {session.rerun()} --no-verify {name}",
         )
     await component.make_prefix(site, job)
     where = component.environment(site, job)
@@ -56,38 +56,24 @@ async def _prepare(settings: Settings, name: str) -> list[str]:
     return where.wrap(argv, env, cwd=where.path("build"))
 
 
-async def _site(session: Session, runner: Runner) -> Site:
-    made = session.made()
-    if session.root_spec is not None and made.root is None:
-        apt = await session.apt(runner)
-        made.root = await make_root(session.cache.roots, session.root_spec, apt, runner)
-    if session.plan.python_packages and made.python is None:
-        made.python = await install_python(
-            session.cache.roots, session.plan.python_packages, network_environment(session.settings.environ), runner
-        )
-    return Site(
-        plan=session.plan,
-        workspace=session.workspace,
-        stamps=session.stamps,
-        tools=session.tools,
-        jobserver=None,
-        makeflags="",
-        made=made,
-    )
+async def _make_roots(session: Session, runner: Runner) -> None:
+    environment = network_environment(session.settings.environ)
+    for area in session.areas.values():
+        made = area.made
+        for kind, spec in made.specs.items():
+            if kind not in made.roots:
+                apt = await session.apt(runner, spec.arch)
+                made.roots[kind] = await make_root(session.cache.roots, spec, apt, runner)
+        if session.plan.python_packages and made.python is None:
+            made.python = await install_python(session.cache.roots, session.plan.python_packages, environment, runner)
 
 
-async def _sources(session: Session, job: Job, runner: Runner) -> None:
+async def _sources(site: Site, session: Session, job: Job, runner: Runner) -> None:
     for name in (job.node.component, *job.recipe.needs.sources):
-        wanted = session.plan.job(name)
-        source = wanted.component.source
+        wanted = session.plan.at(replace(job.node, component=name))
+        source, place = wanted.component.source, site.source(wanted)
         if source.kind == "none":
-            session.workspace.source(name).mkdir(parents=True, exist_ok=True)
+            place.mkdir(parents=True, exist_ok=True)
             continue
         await session.sourcing.fetch(source, runner)
-        await session.sourcing.prepare(
-            source,
-            wanted.component.subdir,
-            wanted.recipe,
-            session.workspace.source(name),
-            runner,
-        )
+        await session.sourcing.prepare(source, wanted.component.subdir, wanted.recipe, place, runner)

@@ -20,11 +20,13 @@ class Facts:
     llvm: str
     """version of the LLVM in use; empty when the release has none"""
     arch: str
-    """Debian architecture of the host machine"""
+    """Debian architecture of the machine it is built for"""
     components: frozenset[str]
     """components of the release"""
     system: bool = False
     """whether the distribution provides the component"""
+    cross: bool = False
+    """whether it is built on another machine than it runs on"""
 
 
 def holds(when: Mapping[str, Any] | None, facts: Facts) -> bool:
@@ -45,6 +47,6 @@ def _clause(key: str, value: Any, facts: Facts) -> bool:
             return set(value) <= facts.components
         case "lacks":
             return not set(value) & facts.components
-        case "system":
-            return facts.system is value
+        case "system" | "cross":
+            return getattr(facts, key) is value
     raise ValueError(f"unknown condition {key!r}")  # the schema admits no other key

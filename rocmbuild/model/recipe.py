@@ -17,7 +17,8 @@ class Needs:
     """What a component needs: ``tools`` run on the build machine, ``libs`` are linked on the host machine.
 
     ``sources`` are components whose source tree is read, ``run`` are needed only once installed,
-    ``system`` are distribution packages of the build root, ``python`` PyPI requirements of it.
+    ``system`` are distribution packages; those that end in ``:native`` only have programs that run while building.
+    ``python`` are PyPI requirements of the build root.
     """
 
     tools: tuple[str, ...] = ()
@@ -175,6 +176,10 @@ class Resolved:
     spdx: str
     license_files: tuple[str, ...]
     builds: bool
+    machine_independent: bool
+    """whether its output is the same for every machine"""
+    build_programs: str | None
+    """directory below its home whose programs the build machine runs, though the libraries are for another"""
     writable_source: bool
     memory: int
     cost: float
@@ -228,6 +233,8 @@ class Recipe:
             spdx=license_.get("spdx", ""),
             license_files=tuple(license_.get("files", ())),
             builds=data.get("build", "cmake") == "cmake" and not facts.system,
+            machine_independent=data.get("machine_independent", False),
+            build_programs=data.get("build_programs"),
             writable_source=data.get("writable_source", False),
             memory=parse_size(data.get("memory", "1G")),
             cost=float(data.get("cost", 60)),

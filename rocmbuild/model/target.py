@@ -22,23 +22,31 @@ class Emulator:
 class Target:
     """A machine to build for: GNU triple, Debian architecture, compiler flags, ELF identity, emulator.
 
-    ``machines`` are the names ``uname -m`` gives it, the first of them the one CMake uses. ``distribution`` is what it
-    runs if a release is made for that. ``isa`` is the RISC-V instruction set that its programs may ask for,
-    ``assembler`` what an assembler has to be told besides the triple.
+    ``variant`` tells it from other targets of the same architecture. ``machines`` are the names ``uname -m`` gives it,
+    the first of them the one CMake uses. ``distribution`` is what it runs if a release is made for that. ``gcc_flags``
+    are flags that only GCC knows, ``assembler`` what an assembler has to be told besides the triple. ``isa`` is the
+    RISC-V instruction set that its programs may ask for.
     """
 
     name: str
     summary: str
     triple: str
     arch: str
+    variant: str | None
     machines: tuple[str, ...]
     distribution: str | None
     elf_machine: str
     elf_flags: int | None
     isa: str | None
     flags: tuple[str, ...]
+    gcc_flags: tuple[str, ...]
     assembler: tuple[str, ...]
     emulator: Emulator | None
+
+    @property
+    def area(self) -> str:
+        """Return the part of a workspace's directories that tells builds for the target from others."""
+        return f"{self.arch}-{self.variant}" if self.variant else self.arch
 
     def runs_on(self, machine: str) -> bool:
         """Return whether ``machine`` (as ``uname -m`` says it) runs this target's programs itself."""
@@ -96,12 +104,14 @@ def load_target(path: Path) -> Target:
         summary=data.get("summary", ""),
         triple=data["triple"],
         arch=data["arch"],
+        variant=data.get("variant"),
         machines=tuple(data["machines"]),
         distribution=data.get("distribution"),
         elf_machine=elf["machine"],
         elf_flags=elf.get("flags"),
         isa=elf.get("isa"),
         flags=tuple(data.get("flags", ())),
+        gcc_flags=tuple(data.get("gcc_flags", ())),
         assembler=tuple(data.get("assembler", ())),
         emulator=Emulator(emulator["program"], emulator.get("cpu")) if emulator else None,
     )

@@ -14,7 +14,7 @@ from rocmbuild.model.recipe import Edit, Resolved
 from rocmbuild.model.template import placeholders_in
 from rocmbuild.workspace import tree_digest
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the engine itself begins to build the same inputs differently."""
 
 

@@ -39,26 +39,30 @@ class Node:
         return self.component if self.machine is Machine.HOST else f"{self.component} ({self.machine_name})"
 
 
-BUILD_EDGES = frozenset({"tools", "libs", "sources"})
+BUILD_EDGES = frozenset({"tools", "libs", "sources", "twin"})
 """Edges that order the build; ``run`` edges only make a selection complete."""
 
+Recipes = Mapping[Machine, Mapping[str, Resolved]]
+"""The recipes of a release for each machine; a native build has only those for the host machine."""
 
-def make_graph(recipes: Mapping[str, Resolved], selection: Iterable[str], *, cross: bool) -> Graph:
+
+def make_graph(recipes: Recipes, selection: Iterable[str]) -> Graph:
     """Return the graph of the selected components and all they need; an edge leads from a need to its user.
 
-    Edges carry ``kinds``, a set of tools, libs, sources, run. Raises UsageError for an unknown component
-    and for a cycle, which is printed as a path.
+    Edges carry ``kinds``, a set of tools, libs, sources, run, twin. In a cross build tools are for the build machine,
+    and what is the same on every machine is built there: its node of the host machine only takes it over, from
+    its twin. Raises UsageError for an unknown component and for a cycle, which is printed as a path.
     """
     import networkx as nx
 
     graph: Graph = nx.DiGraph()
-    waiting = [Node(_known(name, recipes, None)) for name in sorted(selection)]
+    waiting = [Node(_known(name, recipes[Machine.HOST], None)) for name in sorted(selection)]
     while waiting:
         node = waiting.pop()
         if graph.nodes.get(node, {}).get("expanded"):
             continue
         graph.add_node(node, expanded=True)
-        for kind, need in _needs(node, recipes, cross=cross):
+        for kind, need in _needs(node, recipes):
             if graph.has_edge(need, node):
                 graph.edges[need, node]["kinds"].add(kind)
             else:
@@ -95,14 +99,23 @@ def visible(graph: Graph, node: Node) -> list[Node]:
     return sorted(nx.ancestors(linked, node))
 
 
-def _needs(node: Node, recipes: Mapping[str, Resolved], *, cross: bool) -> list[tuple[str, Node]]:
-    recipe = recipes[node.component]
-    tool_machine = Machine.BUILD.value if cross else node.machine_name
-    found = []
-    for kind in ("tools", "libs", "sources", "run"):
-        machine = tool_machine if kind == "tools" else node.machine_name
+def twin(node: Node, recipes: Recipes) -> Node | None:
+    """Return the node of the build machine whose output is also that of ``node``; None if it has to be built itself."""
+    recipe = recipes[node.machine][node.component]
+    taken_over = Machine.BUILD in recipes and node.machine is Machine.HOST and recipe.builds
+    return Node(node.component, Machine.BUILD.value) if taken_over and recipe.machine_independent else None
+
+
+def _needs(node: Node, recipes: Recipes) -> list[tuple[str, Node]]:
+    known = recipes[node.machine]
+    recipe = known[node.component]
+    other = twin(node, recipes)
+    kinds = ("run",) if other is not None else ("tools", "libs", "sources", "run")
+    found = [("twin", other)] if other is not None else []
+    for kind in kinds:
+        machine = Machine.BUILD.value if kind == "tools" and Machine.BUILD in recipes else node.machine_name
         names = getattr(recipe.needs, kind)
-        found += [(kind, Node(_known(name, recipes, recipe), machine)) for name in sorted(names)]
+        found += [(kind, Node(_known(name, known, recipe), machine)) for name in sorted(names)]
     return found
 
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rocmbuild.model.condition import Facts
-from rocmbuild.model.manifest import Component, Manifest, Source
-from rocmbuild.model.recipe import Provided, Recipe, Resolved
-from rocmbuild.model.target import Distribution, Target
-from rocmbuild.model.template import substitute
+from rocmbuild.model.manifest import Component, Source
+from rocmbuild.model.recipe import Provided, Resolved
 from rocmbuild.plan import fingerprint
-from rocmbuild.plan.graph import Node, make_graph, order, visible
-from rocmbuild.plan.values import deb_version, placeholders, substituted
+from rocmbuild.plan.graph import Machine, Node, make_graph, order, twin, visible
+from rocmbuild.plan.selection import Selection, resolve, root_packages, shared_values
+from rocmbuild.plan.values import deb_version, substituted
 
 if TYPE_CHECKING:
-    from rocmbuild.plan.graph import Graph
+    from rocmbuild.plan.graph import Graph, Recipes
 
 
 class Action(enum.Enum):
@@ -27,25 +25,6 @@ class Action(enum.Enum):
     BUILD = "BUILD"
     KEEP = "KEEP"
     PROVIDED = "PROVIDED"
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What a plan is made for; sources are identified already (commits known, local trees hashed)."""
-
-    manifest: Manifest
-    recipes: Mapping[str, Recipe]
-    target: Target
-    distribution: Distribution
-    gpus: tuple[str, ...]
-    system: frozenset[str]
-    components: tuple[str, ...] = ()
-    sources: Mapping[str, Source] = field(default_factory=dict)
-    """sources that take the place of the manifest's, by component"""
-    environment: str = "sandbox"
-    tools: Mapping[str, str] = field(default_factory=dict)
-    """versions of the CMake and Ninja in use"""
-    cross: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,10 +56,12 @@ class Job:
     provided: Provided | None
     values: Mapping[str, str]
     deb_version: str
-    needs: tuple[str, ...]
+    needs: tuple[Node, ...]
     """components whose outputs it sees"""
-    after: tuple[str, ...]
+    after: tuple[Node, ...]
     """components that have to be there before it starts"""
+    twin: Node | None
+    """the node of the build machine whose output it takes over"""
     cost: float
     """estimated seconds of CPU"""
 
@@ -97,7 +78,7 @@ class Job:
             "action": self.action.value,
             "version": self.component.version,
             "fingerprint": self.key,
-            "needs": list(self.after),
+            "needs": [str(node) for node in self.after],
             "estimate": self.cost if self.action is Action.BUILD else 0.0,
             "reason": self.reason,
             "package": self.repackage,
@@ -110,19 +91,23 @@ class Plan:
 
     selection: Selection
     jobs: tuple[Job, ...]
-    system_packages: tuple[str, ...]
-    """distribution packages of the build root: what all recipes of the release ask for"""
+    roots: Mapping[Machine, Mapping[str, tuple[str, ...]]]
+    """distribution packages of each kind of root for each machine; see ``root_packages``"""
     python_packages: tuple[str, ...]
     package_versions: Mapping[str, str]
     """version of every package of the release, by name"""
     values: Mapping[str, str]
-    """placeholders that all recipes share"""
+    """placeholders that all recipes for the host machine share"""
     recipes: Mapping[str, Resolved]
-    """of all components of the release, selected or not; their placeholders are not replaced"""
+    """of all components of the release, selected or not, for the host machine; placeholders are not replaced"""
 
-    def job(self, name: str) -> Job:
+    def job(self, name: str, machine: Machine = Machine.HOST) -> Job:
         """Return the job of a component."""
-        return next(job for job in self.jobs if job.node.component == name)
+        return self.at(Node(name, machine.value))
+
+    def at(self, node: Node) -> Job:
+        """Return the job of a node."""
+        return next(job for job in self.jobs if job.node == node)
 
     @property
     def building(self) -> tuple[Job, ...]:
@@ -130,61 +115,25 @@ class Plan:
         return tuple(job for job in self.jobs if job.action is Action.BUILD)
 
 
-def resolve(selection: Selection) -> dict[str, Resolved]:
-    """Return the recipe of every component of the release, with its conditions decided."""
-    return {
-        name: selection.recipes[name].resolve(facts(selection, component))
-        for name, component in selection.manifest.components.items()
-    }
-
-
-def facts(selection: Selection, component: Component) -> Facts:
-    """Return what conditions may ask about a component."""
-    llvm = selection.manifest.components.get("llvm")
-    provided = _provided(selection, "llvm") if llvm else None
-    return Facts(
-        version=component.version,
-        release=selection.manifest.version,
-        llvm=provided.version if provided else (llvm.version if llvm else ""),
-        arch=selection.target.arch,
-        components=frozenset(selection.manifest.components),
-        system=component.name in selection.system,
-    )
-
-
-def make_plan(selection: Selection, built: Mapping[str, Built], root_digest: str | None) -> Plan:
-    """Return the plan; ``built`` is what stamps say, ``root_digest`` that of the build root if it exists."""
+def make_plan(
+    selection: Selection, built: Mapping[Node, Built], root_digests: Mapping[Machine, str | None] | None = None
+) -> Plan:
+    """Return the plan; ``built`` is what stamps say, ``root_digests`` those of the build roots that exist."""
     recipes = resolve(selection)
-    selected = selection.components or tuple(recipes)
-    graph = make_graph(recipes, selected, cross=selection.cross)
-    planner = _Planner(selection, recipes, graph, built, root_digest)
+    selected = selection.components or tuple(recipes[Machine.HOST])
+    graph = make_graph(recipes, selected)
+    planner = _Planner(selection, recipes, graph, built, root_digests or {})
     for node in order(graph):
         planner.add(node)
     return Plan(
         selection=selection,
         jobs=tuple(planner.jobs.values()),
-        system_packages=planner.system_packages,
+        roots=planner.roots,
         python_packages=planner.python_packages,
         package_versions=planner.package_versions,
-        values=planner.shared,
-        recipes=recipes,
+        values=planner.shared[Machine.HOST],
+        recipes=recipes[Machine.HOST],
     )
-
-
-def system_packages(selection: Selection) -> tuple[str, ...]:
-    """Return the distribution packages of the build root: what all recipes of the release ask for, sorted.
-
-    All of the release, not of the selected components, so that every selection has the same root.
-    """
-    recipes = resolve(selection)
-    provided, shared = _shared(selection, recipes)
-    names = set(selection.distribution.system)
-    for name, component in selection.manifest.components.items():
-        values = {**shared, "version": component.version}
-        names |= {substitute(package, values, recipes[name].where) for package in recipes[name].needs.system}
-        by_system = provided[name]
-        names |= set(by_system.system) if by_system else set()
-    return tuple(sorted(names))
 
 
 class _Planner:
@@ -193,22 +142,25 @@ class _Planner:
     def __init__(
         self,
         selection: Selection,
-        recipes: Mapping[str, Resolved],
+        recipes: Recipes,
         graph: Graph,
-        built: Mapping[str, Built],
-        root_digest: str | None,
+        built: Mapping[Node, Built],
+        root_digests: Mapping[Machine, str | None],
     ) -> None:
         self.selection = selection
         self.recipes = recipes
         self.graph = graph
         self.built = built
-        self.root_digest = root_digest
+        self.root_digests = root_digests
         self.jobs: dict[Node, Job] = {}
-        self.provided, self.shared = _shared(selection, recipes)
-        self.system_packages = system_packages(selection)
-        self.python_packages = tuple(sorted({name for recipe in recipes.values() for name in recipe.needs.python}))
+        shared = {machine: shared_values(selection, recipes[machine], machine) for machine in selection.machines}
+        self.provided = shared[Machine.HOST][0]
+        self.shared = {machine: values for machine, (_, values) in shared.items()}
+        self.roots = root_packages(selection)
+        host = recipes[Machine.HOST]
+        self.python_packages = tuple(sorted({name for recipe in host.values() for name in recipe.needs.python}))
         self.package_versions = {
-            rule.name: self._deb_version(name) for name, recipe in recipes.items() for rule in recipe.packages
+            rule.name: self._deb_version(name) for name, recipe in host.items() for rule in recipe.packages
         }
 
     def add(self, node: Node) -> None:
@@ -218,16 +170,19 @@ class _Planner:
             component = replace(component, source=Source(name, "none"), subdir=".")
         elif name in self.selection.sources:
             component = self._local(component, self.selection.sources[name])
-        values = {**self.shared, "version": component.version, "source": f"{{source:{name}}}"}
-        recipe = substituted(self.recipes[name], values, component)
+        cross = self.selection.is_cross(node.machine)
+        values = {**self.shared[node.machine], "version": component.version, "source": f"{{source:{name}}}"}
+        recipe = substituted(self.recipes[node.machine][name], values, component, cross=cross)
         seen = visible(self.graph, node)
         source_key = fingerprint.source_key(component, recipe)
-        inputs = self._inputs(node, recipe, source_key, seen)
+        other = twin(node, self.recipes)
+        inputs = self._inputs(node, recipe, source_key, seen) if other is None else self._taken_over(other)
         key = fingerprint.build_key(inputs)
         local = component.source.kind == "local"
-        package_key = fingerprint.package_key(key, self._package_inputs(name, recipe, values, seen))
-        action, reason, repackage = self._decide(node, key, package_key, seen)
-        known = self.built.get(name)
+        package_key = fingerprint.package_key(key, self._package_inputs(node, recipe, values, seen))
+        before = [*seen, other] if other is not None else seen
+        action, reason, repackage = self._decide(node, key, package_key, before)
+        known = self.built.get(node)
         self.jobs[node] = Job(
             node=node,
             action=action,
@@ -242,9 +197,10 @@ class _Planner:
             provided=self.provided[name],
             values=values,
             deb_version=self._deb_version(name),
-            needs=tuple(str(need) for need in seen),
-            after=tuple(sorted(str(need) for need in self.graph.predecessors(node) if self._orders(need, node))),
-            cost=known.seconds if known and known.seconds else (recipe.cost if recipe.builds else 1.0),
+            needs=tuple(seen),
+            after=tuple(sorted(need for need in self.graph.predecessors(node) if self._orders(need, node))),
+            twin=other,
+            cost=known.seconds if known and known.seconds else (recipe.cost if recipe.builds and not other else 1.0),
         )
 
     def _local(self, component: Component, source: Source) -> Component:
@@ -256,10 +212,9 @@ class _Planner:
         return bool(self.graph.edges[need, node]["kinds"] - {"run"})
 
     def _inputs(self, node: Node, recipe: Resolved, source_key: str, seen: Iterable[Node]) -> dict[str, Any]:
-        selection = self.selection
+        selection, target = self.selection, self.selection.target_of(node.machine)
         return {
             "component": node.component,
-            "machine": node.machine_name,
             "source": source_key,
             "sources": [self.jobs[Node(name, node.machine_name)].source_key for name in recipe.needs.sources],
             "subdir": recipe.subdir,
@@ -270,13 +225,42 @@ class _Planner:
             **({"discards": [list(item.files) for item in recipe.discards]} if recipe.discards else {}),
             "builds": recipe.builds,
             "provided": self._provided_inputs(node.component),
-            "target": [selection.target.triple, list(selection.target.flags)],
+            "target": [target.triple, list(target.flags)],
             "prefix": selection.manifest.prefix,
-            "compilers": [selection.distribution.cc, selection.distribution.cxx],
-            "root": [selection.distribution.name, list(self.system_packages), list(self.python_packages)],
+            "compilers": self._compilers(node.machine),
+            "root": [
+                selection.distribution.name,
+                {kind: list(names) for kind, names in self.roots[node.machine].items()},
+                list(self.python_packages),
+            ],
             "where": selection.environment,
             "tools": dict(selection.tools),
-            "needs": {str(need): self.jobs[need].key for need in seen},
+            "needs": self._keys(node, seen, "key"),
+        }
+
+    def _taken_over(self, other: Node) -> dict[str, Any]:
+        return {"component": other.component, "taken over": self.jobs[other].key, "source": ""}
+
+    def _compilers(self, machine: Machine) -> list[Any]:
+        """Return what compiles for a machine; a cross build also has flags for GCC's place, and an emulator."""
+        distribution, target = self.selection.distribution, self.selection.target_of(machine)
+        if not self.selection.is_cross(machine) or distribution.cross is None:
+            return [distribution.cc, distribution.cxx, list(target.gcc_flags)]
+        tools = distribution.cross
+        emulator = target.emulator
+        return [
+            *(tools.cc, tools.cxx, tools.linker, tools.binutils, tools.gcc),
+            [emulator.program, emulator.cpu] if emulator else None,
+        ]
+
+    def _keys(self, node: Node, seen: Iterable[Node], which: str) -> dict[str, str]:
+        """Return a key of each need; a need's name says its machine only if that is another one.
+
+        So a component for the build machine has the same key in a cross build and in a native one.
+        """
+        return {
+            need.component if need.machine is node.machine else str(need): getattr(self.jobs[need], which)
+            for need in seen
         }
 
     def _provided_inputs(self, name: str) -> Any:
@@ -284,24 +268,26 @@ class _Planner:
         return None if provided is None else [provided.version, provided.home, [list(link) for link in provided.links]]
 
     def _package_inputs(
-        self, name: str, recipe: Resolved, values: Mapping[str, str], seen: Iterable[Node]
+        self, node: Node, recipe: Resolved, values: Mapping[str, str], seen: Iterable[Node]
     ) -> dict[str, Any]:
-        provided = self.provided[name]
+        provided = self.provided[node.component]
         return {
             **fingerprint.recipe_packages(recipe),
-            "needs": {str(need): self.jobs[need].package_key for need in seen},
+            "needs": self._keys(node, seen, "package_key"),
             "values": fingerprint.package_values(recipe, values),
             "runtime": list(provided.runtime) if provided else [],
             "versions": self.package_versions,
-            "arch": self.selection.target.arch,
+            "arch": self.selection.target_of(node.machine).arch,
         }
 
     def _decide(self, node: Node, key: str, package_key: str, seen: Iterable[Node]) -> tuple[Action, str, bool]:
         """Return the action, why, and whether packages are to be made."""
-        built = self.built.get(node.component)
+        built = self.built.get(node)
+        root_digest = self.root_digests.get(node.machine)
         stale = next((need for need in seen if self.jobs[need].action is Action.BUILD), None)
         packaged = built is not None and built.packages == package_key
-        repackage = bool(self.recipes[node.component].packages) and not packaged
+        packages = bool(self.recipes[node.machine][node.component].packages) and self._is_shipped(node)
+        repackage = packages and not packaged
         if self.provided[node.component] is not None:
             same = built is not None and built.key == key
             return Action.PROVIDED, f"by {self.selection.distribution.name}", repackage or not same
@@ -309,23 +295,16 @@ class _Planner:
             return Action.BUILD, "not built yet", True
         if built.key != key:
             return Action.BUILD, f"{stale} is built anew" if stale else "its inputs changed", True
-        if self.root_digest is not None and built.root != self.root_digest:
+        if root_digest is not None and built.root != root_digest:
             return Action.BUILD, "the build root has other package versions", True
         if stale is not None:
             return Action.BUILD, f"{stale} is built anew", True
         return Action.KEEP, "up to date", repackage
 
+    def _is_shipped(self, node: Node) -> bool:
+        """Return whether packages are made of it: tools of a cross build stay on the build machine."""
+        return node.machine is Machine.HOST
+
     def _deb_version(self, name: str) -> str:
         manifest = self.selection.manifest
         return deb_version(manifest.components[name].version, manifest.version, self.selection.distribution.tag)
-
-
-def _shared(selection: Selection, recipes: Mapping[str, Resolved]) -> tuple[dict[str, Provided | None], dict[str, str]]:
-    provided = {name: _provided(selection, name) for name in selection.manifest.components}
-    return provided, placeholders(selection.manifest, selection.target, selection.gpus, recipes, provided)
-
-
-def _provided(selection: Selection, name: str) -> Provided | None:
-    if name not in selection.system:
-        return None
-    return selection.recipes[name].provided[selection.distribution.name]

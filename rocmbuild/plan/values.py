@@ -14,6 +14,12 @@ from rocmbuild.model.version import compact, numbers
 REVISION = "1"
 """Debian revision of the packages."""
 
+SYSROOT = "/sysroot"
+"""Where a cross build has the headers and libraries of the host machine."""
+
+CONFIGURATION = "/usr/lib/rocmbuild/clang.cfg"
+"""Where a cross build has the file that makes clang a compiler for the host machine."""
+
 
 def placeholders(
     manifest: Manifest,
@@ -21,11 +27,14 @@ def placeholders(
     gpus: tuple[str, ...],
     recipes: Mapping[str, Resolved],
     provided: Mapping[str, Provided | None],
+    *,
+    cross: bool = False,
 ) -> dict[str, str]:
-    """Return the values that all recipes of a plan share.
+    """Return the values that all recipes of a plan share for one machine, ``target``.
 
     ``home:X``, ``version:X`` and ``major:X`` speak of component X: where it is installed and what it is;
-    ``source:X`` stays as it is until a job knows where it runs.
+    ``source:X`` stays as it is until a job knows where it runs. ``host:flags`` makes clang compile for the machine,
+    ``assembler`` makes llvm-mc do so.
     """
     values = {
         "prefix": manifest.prefix,
@@ -33,6 +42,9 @@ def placeholders(
         "release:number": compact(manifest.version),
         "arch": target.arch,
         "triple": target.triple,
+        "assembler": " ".join([f"-triple={target.triple}", *target.assembler]),
+        "sysroot": SYSROOT if cross else "/",
+        "host:flags": f"--config={CONFIGURATION}" if cross else f"--target={target.triple}",
         "gpus": ";".join(gpus),
     }
     for name, component in manifest.components.items():
@@ -45,17 +57,24 @@ def placeholders(
     return values
 
 
-def substituted(recipe: Resolved, values: Mapping[str, str], component: Component) -> Resolved:
-    """Return the recipe with its placeholders replaced; the manifest's variables override the recipe's."""
+def substituted(recipe: Resolved, values: Mapping[str, str], component: Component, *, cross: bool = False) -> Resolved:
+    """Return the recipe with its placeholders replaced; the manifest's variables override the recipe's.
+
+    In a cross build CMake finds what is installed for the host machine below the sysroot.
+    """
+    seen = {**values, **_below_sysroot(values)} if cross else values
 
     def text(value: str) -> str:
         return substitute(value, values, recipe.where)
 
+    def located(value: str) -> str:
+        return substitute(value, seen, recipe.where)
+
     return replace(
         recipe,
         needs=replace(recipe.needs, system=tuple(text(name) for name in recipe.needs.system)),
-        variables={key: text(value) for key, value in {**recipe.variables, **component.variables}.items()},
-        environment={key: text(value) for key, value in {**recipe.environment, **component.environment}.items()},
+        variables={key: located(value) for key, value in {**recipe.variables, **component.variables}.items()},
+        environment={key: located(value) for key, value in {**recipe.environment, **component.environment}.items()},
         edits=tuple(_edit(edit, text) for edit in recipe.edits),
         additions=tuple(
             replace(item, path=text(item.path), text=item.text and text(item.text), link=item.link and text(item.link))
@@ -67,6 +86,10 @@ def substituted(recipe: Resolved, values: Mapping[str, str], component: Componen
 def deb_version(version: str, release: str, tag: str) -> str:
     """Return a package version in AMD's form: ``1.9.0.50601-1~debian12``."""
     return f"{version}.{compact(release)}-{REVISION}~{tag}"
+
+
+def _below_sysroot(values: Mapping[str, str]) -> dict[str, str]:
+    return {key: f"{SYSROOT}{value}" for key, value in values.items() if key.startswith("home:")}
 
 
 def _edit(edit: Edit, text: Callable[[str], str]) -> Edit:

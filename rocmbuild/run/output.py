@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,17 @@ from typing import Any
 from rocmbuild.errors import StepError, VerifyError
 from rocmbuild.model.verdict import VerifyRow
 from rocmbuild.plan.fingerprint import digest
+from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.plan import Job
+from rocmbuild.plan.values import SYSROOT
 from rocmbuild.process import Runner
-from rocmbuild.run.component import EPOCH, Site
+from rocmbuild.run.component import EPOCH
 from rocmbuild.run.packaging import BuiltPackage, Packaging, check_conflicts, make_packages, read_packages
 from rocmbuild.run.qa import Finding, Stage, check_stage
+from rocmbuild.run.site import Site
 from rocmbuild.run.task import StepContext
 from rocmbuild.run.verify import ComponentChecks, Verification, verify
-from rocmbuild.tools.apt import Apt, ArchiveFinder
+from rocmbuild.tools.apt import ArchiveFinder
 from rocmbuild.tools.aptconf import ORIGIN
 from rocmbuild.tools.repository import write_repository
 from rocmbuild.tools.sandbox import BUILD, SOURCE, STAGE
@@ -40,19 +43,18 @@ class Output:
     site: Site
     cache: Cache
     finder: ArchiveFinder
-    apt: Callable[[Runner], Awaitable[Apt]]
 
     async def check(self, site: Site, job: Job, context: StepContext) -> None:
         """Check a stage tree against the rules; StepError names files and rules that fail."""
         stage = Stage(
             component=job.name,
-            path=site.workspace.stage(job.name),
-            dependencies=tuple(site.workspace.stage(need) for need in job.needs),
+            path=site.stage(job.node),
+            dependencies=tuple(site.stage(need) for need in _host_first(job.needs)),
             root=self._admin(site),
             prefix=site.plan.selection.manifest.prefix,
             target=site.plan.selection.target,
             private=(str(site.workspace.path), str(self.cache.path)),
-            sandbox=(f"{SOURCE}/{job.node.component}", f"{BUILD}/", f"{STAGE}/"),
+            sandbox=(f"{SOURCE}/{job.node.component}", f"{BUILD}/", f"{STAGE}/", SYSROOT),
         )
         findings = await in_thread(check_stage, stage, job.recipe.waivers)
         _write_lines(context.log, [str(finding) for finding in findings])
@@ -69,7 +71,7 @@ class Output:
     async def package(self, site: Site, job: Job, context: StepContext) -> None:
         """Make the packages of a component."""
         manifest = site.plan.selection.manifest
-        source = site.workspace.source(job.node.component)
+        source = site.source(job)
         packaging = Packaging(
             component=job.node.component,
             stage=site.workspace.stage(job.name),
@@ -80,7 +82,7 @@ class Output:
             arch=site.plan.selection.target.arch,
             admin=self._admin(site),
             epoch=EPOCH,
-            siblings=self._packages(job.needs),
+            siblings=self._packages(tuple(need.component for need in job.needs if need.machine is Machine.HOST)),
             versions=site.plan.package_versions,
             values=job.values,
             out=site.workspace.debs(job.name),
@@ -120,7 +122,7 @@ class Output:
 
     def _record(self) -> dict[str, Any]:
         """Return what the packages were made from: sources, keys, build tools, packages of the build root."""
-        plan, root = self.site.plan, self.site.root
+        plan = self.site.plan
         known = read_json(self.site.workspace.out / "build.json") or {}  # of components that are not selected now
         made = {
             job.name: {"source": _origin(job), "fingerprint": job.key, "version": job.deb_version} for job in plan.jobs
@@ -134,7 +136,10 @@ class Output:
             "environment": plan.selection.environment,
             "tools": dict(plan.selection.tools),
             "python": list(plan.python_packages),
-            "root": root.versions if root else None,
+            "roots": {
+                machine.value: {kind: root.versions for kind, root in area.made.roots.items()}
+                for machine, area in self.site.areas.items()
+            },
             "components": {**known.get("components", {}), **made},
         }
 
@@ -247,7 +252,11 @@ class Output:
         return self.site.workspace.component(f".{name}") / "stamp.json"
 
     def _admin(self, site: Site) -> Path:
-        return site.root.path if site.root else Path("/")
+        return site.made.installed.path if site.made.installed else Path("/")
+
+
+def _host_first(nodes: Iterable[Node]) -> list[Node]:
+    return sorted(nodes, key=lambda node: node.machine is not Machine.HOST)
 
 
 def _origin(job: Job) -> str:

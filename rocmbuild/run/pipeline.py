@@ -5,15 +5,16 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rocmbuild.errors import RootError, UsageError
+from rocmbuild.errors import UsageError
+from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.plan import Action, Job
 from rocmbuild.process import Runner
 from rocmbuild.run import component
-from rocmbuild.run.component import Site
 from rocmbuild.run.output import Output
+from rocmbuild.run.site import Made, Site
 from rocmbuild.run.sourcing import Sourcing
 from rocmbuild.run.task import Step, StepContext, StepFunction, Task, Uses
 from rocmbuild.tools.apt import Apt
@@ -21,7 +22,7 @@ from rocmbuild.tools.edits import Outcome
 from rocmbuild.tools.pypi import install_python
 from rocmbuild.tools.root import RootSpec, make_root
 
-ROOT = "build root"
+PYTHON = "python packages"
 REPOSITORY = "repository"
 VERIFY = "verify"
 
@@ -43,8 +44,8 @@ class Pipeline:
     site: Site
     sourcing: Sourcing
     output: Output
-    apt: Callable[[Runner], Awaitable[Apt]]
-    root_spec: RootSpec | None
+    apt: Callable[[Runner, str], Awaitable[Apt]]
+    """apt for an architecture"""
     roots: Path
     rerun: str
     """the command line of this run, without verb and components"""
@@ -53,8 +54,7 @@ class Pipeline:
         """Return the tasks of a phase; UsageError if it needs what is not built yet."""
         jobs = self.site.plan.jobs
         if phase is Phase.FETCH:
-            sources = [self._source_task(job) for job in jobs if job.component.source.kind != "none"]
-            return [*sources, *self._root_tasks()]
+            return [*(self._source_task(job) for job in jobs if _has_source(job)), *self._root_tasks(jobs)]
         working = [job for job in jobs if job.action is Action.BUILD or job.repackage]
         if phase in (Phase.PACKAGE, Phase.VERIFY):
             _refuse_unbuilt(phase, working)
@@ -69,37 +69,64 @@ class Pipeline:
     def _component_tasks(self, working: list[Job]) -> Iterable[Task]:
         if not working:
             return
-        by_name = {job.node.component: job for job in self.site.plan.jobs}
-        with_source = {name for job in working for name in (job.node.component, *job.recipe.needs.sources)}
-        for name in sorted(with_source):
-            if by_name[name].component.source.kind != "none":
-                yield self._source_task(by_name[name])
-        yield from self._root_tasks()
-        names = {job.name for job in working}
+        with_source = {source.node: source for job in working for source in self._sources(job)}
+        for node in sorted(with_source):
+            yield self._source_task(with_source[node])
+        yield from self._root_tasks(working)
+        nodes = {job.node for job in working}
         for job in working:
-            yield self._component_task(job, names, by_name)
+            yield self._component_task(job, nodes)
 
-    @property
-    def _needs_root(self) -> bool:
-        made, python = self.site.made, self.site.plan.python_packages
-        return self.root_spec is not None and (made.root is None or bool(python and made.python is None))
+    def _sources(self, job: Job) -> list[Job]:
+        """Return the jobs whose source trees a job reads; one that takes over an output has only licenses to read."""
+        plan = self.site.plan
+        if job.twin is not None:
+            return [other for other in (plan.at(job.twin),) if _has_source(other)]
+        read = (plan.at(replace(job.node, component=name)) for name in job.recipe.needs.sources)
+        return [other for other in (job, *read) if _has_source(other)]
 
-    def _root_tasks(self) -> Iterable[Task]:
-        if self._needs_root:
+    def _root_tasks(self, working: Iterable[Job]) -> Iterable[Task]:
+        """Yield a task for each root that is missing; machines may share one."""
+        machines = dict.fromkeys(job.node.machine for job in working)
+        missing = {spec.key: spec for machine in machines for spec in self.site.areas[machine].made.missing}
+        for key, spec in missing.items():
             yield Task(
-                name=ROOT,
-                steps=(Step("make", self._make_root),),
+                name=self._root_names[key],
+                steps=(Step("make", self._making(spec)),),
                 cost=60,
                 rerun=f"rocmbuild fetch {self.rerun}",
-                logs=lambda step: self.site.workspace.log("root", step),
+                logs=lambda step, name=self._root_names[key]: self.site.workspace.log(name, step),  # type: ignore[misc]
+            )
+        if self._needs_python:
+            yield Task(
+                name=PYTHON,
+                steps=(Step("install", self._install_python, Uses.NETWORK),),
+                cost=10,
+                rerun=f"rocmbuild fetch {self.rerun}",
+                logs=lambda step: self.site.workspace.log(PYTHON, step),
             )
 
-    def _component_task(self, job: Job, working: set[str], by_name: dict[str, Job]) -> Task:
-        needs = {need for need in (*job.after, *job.needs) if need in working}
-        sources = (job.node.component, *job.recipe.needs.sources)
-        needs |= {_source_name(name) for name in sources if by_name[name].component.source.kind != "none"}
-        if self._needs_root:
-            needs.add(ROOT)
+    @property
+    def _root_names(self) -> dict[str, str]:
+        """Return the name of the task that makes each root, by the root's key; machines may share one."""
+        named: dict[str, str] = {}
+        for made in self._all_made():
+            for kind, spec in made.specs.items():
+                named.setdefault(spec.key, kind)
+        return named
+
+    @property
+    def _needs_python(self) -> bool:
+        made = self.site.made
+        return bool(made.specs and self.site.plan.python_packages and made.python is None)
+
+    def _component_task(self, job: Job, working: set[Node]) -> Task:
+        before = (*job.after, *job.needs, *((job.twin,) if job.twin else ()))
+        needs = {str(need) for need in before if need in working}
+        needs |= {_source_name(source.node) for source in self._sources(job)}
+        needs |= {self._root_names[spec.key] for spec in self.site.area(job.node).made.missing}
+        if self._needs_python:
+            needs.add(PYTHON)
         return Task(
             name=job.name,
             steps=tuple(self._steps(job)),
@@ -107,12 +134,16 @@ class Pipeline:
             cost=job.cost if job.action is Action.BUILD else 1.0,
             memory=job.recipe.memory if job.action is Action.BUILD else 0,
             rerun=f"rocmbuild build {self.rerun} --no-verify {job.node.component}",
-            logs=lambda step, name=job.name: self.site.workspace.log(name, step),  # type: ignore[misc]
+            logs=self._logs(job),
         )
+
+    def _logs(self, job: Job) -> Callable[[str], Path]:
+        workspace, name = self.site.area(job.node).workspace, job.node.component
+        return lambda step: workspace.log(name, step)
 
     def _steps(self, job: Job) -> Iterable[Step]:
         watch = component.Stopwatch()
-        if job.action is Action.BUILD and job.recipe.builds:
+        if job.action is Action.BUILD and job.recipe.builds and job.twin is None:
             if job.component.source.kind == "none":
                 raise UsageError(
                     f"{job.name} has to be built, but the manifest names no source for it",
@@ -123,7 +154,7 @@ class Pipeline:
             yield Step("build", watch.timed(self._bind(component.build, job)))
         if job.action is not Action.KEEP:
             yield Step("install", self._installing(job, watch))
-        if job.recipe.packages:
+        if job.recipe.packages and job.node.machine is Machine.HOST:
             yield Step("check", self._bind(self.output.check, job))
             yield Step("package", self._bind(self.output.package, job))
 
@@ -141,7 +172,7 @@ class Pipeline:
 
     def _source_task(self, job: Job) -> Task:
         source = job.component.source
-        target = self.site.workspace.source(job.node.component)
+        target = self.site.source(job)
 
         async def fetch(context: StepContext) -> None:
             await self.sourcing.fetch(source, context.runner)
@@ -151,22 +182,31 @@ class Pipeline:
             _report(prepared.outcomes, context)
 
         return Task(
-            name=_source_name(job.node.component),
+            name=_source_name(job.node),
             steps=(Step("fetch", fetch, Uses.NETWORK), Step("prepare", prepare, Uses.NOTHING)),
             cost=5,
             rerun=f"rocmbuild fetch {self.rerun} {job.node.component}",
-            logs=lambda step: self.site.workspace.log(job.node.component, step),
+            logs=self._logs(job),
         )
 
-    async def _make_root(self, context: StepContext) -> None:
-        if self.root_spec is None:
-            raise RootError("this run has no build root")
-        apt = await self.apt(context.runner)
-        self.site.made.root = await make_root(self.roots, self.root_spec, apt, context.runner)
-        if self.site.plan.python_packages:
-            self.site.made.python = await install_python(
-                self.roots, self.site.plan.python_packages, apt.archive.environment, context.runner
-            )
+    def _making(self, spec: RootSpec) -> StepFunction:
+        async def step(context: StepContext) -> None:
+            apt = await self.apt(context.runner, spec.arch)
+            root = await make_root(self.roots, spec, apt, context.runner)
+            for made in self._all_made():
+                made.roots |= {kind: root for kind, wanted in made.specs.items() if wanted.key == spec.key}
+
+        return step
+
+    async def _install_python(self, context: StepContext) -> None:
+        place = await install_python(
+            self.roots, self.site.plan.python_packages, self.sourcing.downloads.environment, context.runner
+        )
+        for made in self._all_made():
+            made.python = place
+
+    def _all_made(self) -> Iterable[Made]:
+        return [area.made for area in self.site.areas.values()]
 
     def _repository_task(self, needs: frozenset[str]) -> Task:
         async def write(context: StepContext) -> None:
@@ -215,8 +255,12 @@ def _report(outcomes: Sequence[Outcome], context: StepContext) -> None:
         context.note("edits: " + ", ".join(f"{kinds[kind]} {word}" for kind, word in words.items() if kinds[kind]))
 
 
-def _source_name(name: str) -> str:
-    return f"{name} source"
+def _source_name(node: Node) -> str:
+    return f"{node} source"
+
+
+def _has_source(job: Job) -> bool:
+    return job.component.source.kind != "none" and job.twin is None
 
 
 def _refuse_unbuilt(phase: Phase, working: list[Job]) -> None:

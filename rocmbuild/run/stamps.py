@@ -12,7 +12,7 @@ from rocmbuild.workspace import Workspace, read_json, write_json
 
 @dataclass(frozen=True)
 class Stamps:
-    """The stamps of one workspace; a stamp counts only while the tree it speaks of is there."""
+    """The stamps of one area of a workspace; a stamp counts only while the tree it speaks of is there."""
 
     workspace: Workspace
 
@@ -35,7 +35,7 @@ class Stamps:
     def record(self, job: Job, root: str | None, output: str, seconds: float) -> None:
         """Note that the stage tree of ``job`` is complete."""
         data = {"key": job.key, "root": root, "output": output, "seconds": round(seconds, 2)}
-        write_json(self.workspace.stamp(job.name), data)
+        write_json(self.workspace.stamp(job.node.component), data)
 
     def forget(self, name: str) -> None:
         """Remove a component's stamp before its stage tree is touched."""
@@ -43,7 +43,7 @@ class Stamps:
 
     def tree_fits(self, job: Job, root: str | None) -> bool:
         """Return whether the build tree was configured for exactly this job."""
-        whole = (self.workspace.build(job.name) / "build.ninja").is_file()
+        whole = (self.workspace.build(job.node.component) / "build.ninja").is_file()
         return whole and bool(read_json(self._tree(job)) == {"key": job.tree_key, "root": root})
 
     def forget_tree(self, job: Job) -> None:
@@ -55,4 +55,4 @@ class Stamps:
         write_json(self._tree(job), {"key": job.tree_key, "root": root})
 
     def _tree(self, job: Job) -> Path:
-        return self.workspace.component(job.name) / "tree.json"
+        return self.workspace.component(job.node.component) / "tree.json"

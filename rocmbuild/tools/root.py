@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import io
 import json
+import os
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from rocmbuild.tools.apt import Apt, Available
 from rocmbuild.tools.waiting import held
 from rocmbuild.workspace import new_directory, read_json, write_json
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same packages would give another tree."""
 
 MOUNT_POINTS = ("proc", "dev", "tmp", "src", "build", "stage", "opt", "run", "sysroot", "home", "usr/lib/rocmbuild")
@@ -153,6 +154,7 @@ def _finish(tree: Path) -> None:
     """Add what maintainer scripts would have made and a compiler's work needs."""
     for name in MOUNT_POINTS:
         (tree / name).mkdir(parents=True, exist_ok=True)
+    _make_links_relative(tree)
     (tree / "etc").mkdir(exist_ok=True)
     (tree / "etc/passwd").write_text(_PASSWD)
     (tree / "etc/group").write_text(_GROUP)
@@ -160,3 +162,12 @@ def _finish(tree: Path) -> None:
         path = tree / "usr/bin" / link
         if not path.exists() and (tree / "usr/bin" / target).exists():
             path.symlink_to(target)
+
+
+def _make_links_relative(tree: Path) -> None:
+    """Let absolute links lead to the tree wherever it is mounted."""
+    for directory, names, files in os.walk(tree):
+        for path in (Path(directory, name) for name in (*names, *files)):
+            if path.is_symlink() and (target := os.readlink(path)).startswith("/"):
+                path.unlink()
+                path.symlink_to(os.path.relpath(target, f"/{os.path.relpath(directory, tree)}"))

@@ -7,14 +7,17 @@ places on every machine, so that no path of the user reaches an artifact.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from rocmbuild.plan.values import SYSROOT
+
 SOURCE = "/src"
 BUILD = "/build"
 STAGE = "/stage"
+
 TOOLS = "/usr/lib/rocmbuild"
 JOBSERVER = "/run/jobserver"
 
@@ -25,7 +28,9 @@ _ISOLATION = tuple(f"--unshare-{kind}" for kind in ("user", "pid", "ipc", "uts",
 class Mounts:
     """The directories of one component; ``sources`` are the read-only source trees of others, by name.
 
-    ``tools`` are directories of build tools (CMake, Ninja), by name; ``jobserver`` is a fifo.
+    ``tools`` are directories and files of build tools (CMake, Ninja), by name; ``jobserver`` is a fifo.
+    In a cross build ``sysroot`` is what is installed on the host machine, ``sysroot_prefix`` the prefix in it, and
+    ``native`` are directories below the sysroot with programs of the build machine in their place.
     """
 
     component: str
@@ -38,6 +43,9 @@ class Mounts:
     tools: Mapping[str, Path] = field(default_factory=dict)
     jobserver: Path | None = None
     writable_source: bool = False
+    sysroot: Path | None = None
+    sysroot_prefix: Path | None = None
+    native: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Environment(Protocol):
@@ -87,6 +95,7 @@ class Sandbox:
         emptied = ("/run", "/home", SOURCE, TOOLS, str(final.parent))
         for place in ("/tmp", *emptied):
             command += ["--tmpfs", place]
+        command += self._sysroot(final)
         for name, path in sorted(mounts.tools.items()):
             command += ["--ro-bind", str(path), self.path("tool", name)]
         own = "--bind" if mounts.writable_source else "--ro-bind"
@@ -102,6 +111,19 @@ class Sandbox:
         for key, value in env.items():
             command += ["--setenv", key, value]
         return [*command, "--chdir", cwd, "--", *argv]
+
+    def _sysroot(self, final: Path) -> Iterator[str]:
+        """Yield the options that mount the host machine's files of a cross build."""
+        mounts = self.mounts
+        if mounts.sysroot is None or mounts.sysroot_prefix is None:
+            return
+        inside = f"{SYSROOT}{final.parent}"
+        yield from ("--ro-bind", str(mounts.sysroot), SYSROOT, "--tmpfs", inside)
+        yield from ("--ro-bind", str(mounts.sysroot_prefix), f"{SYSROOT}{final}")
+        yield from ("--symlink", final.name, f"{inside}/rocm")
+        for place, path in sorted(mounts.native.items()):
+            yield from ("--ro-bind", str(path), f"{SYSROOT}{place}")
+        yield from ("--remount-ro", inside)
 
 
 @dataclass(frozen=True)
