@@ -138,6 +138,7 @@ OPTIONS = {
             layers=False,
         ),
         Option("fix", "flag", "output", "install the Debian packages that are missing", layers=False),
+        Option("host", "flag", "output", "examine this machine as the one that uses the packages", layers=False),
         Option("events", "path", "output", "write what happens as JSON lines", metavar="FILE"),
         Option("verbosity", "verbosity", "output", "print more (-v, -vv)"),
     )
@@ -247,8 +248,11 @@ VERBS = {
             "doctor",
             "say what this machine lacks, and what mends it",
             "",
-            ("fix", "format", "jobs", "memory", "environment", "apt-mirror", "offline", *_COMMON),
-            (("rocmbuild doctor --fix", "install what is missing"),),
+            ("fix", "host", "format", "jobs", "memory", "environment", "apt-mirror", "offline", *_COMMON),
+            (
+                ("rocmbuild doctor --fix", "install what is missing"),
+                ("rocmbuild doctor --host", "on the machine with the GPU: kernel, card, rights"),
+            ),
             maximum=0,
         ),
         Verb(

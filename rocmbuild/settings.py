@@ -57,6 +57,7 @@ class Settings:
     targets: tuple[Path, ...] = ()
     format: str = "table"
     fix: bool = False
+    host: bool = False
     events: Path | None = None
     verbosity: int = 0
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -87,7 +88,9 @@ def load_settings(arguments: Arguments, environ: Mapping[str, str], directory: P
     """
     line = _command_line(arguments, directory)
     variables = _variables(environ, directory)
-    given = {**_file({**variables, **line}, environ, directory), **variables, **line}
+    above = {**variables, **line}
+    file = {} if arguments.given.get("host") else _file(above, environ, directory)  # to read one takes YAML
+    given = {**file, **above}
     values = {name: _converted(OPTIONS[name], item) for name, item in given.items()}
     return Settings(
         verb=arguments.verb,
@@ -115,6 +118,7 @@ def load_settings(arguments: Arguments, environ: Mapping[str, str], directory: P
         targets=values.get("targets", ()),
         format=values.get("format", "table"),
         fix=values.get("fix", False),
+        host=values.get("host", False),
         events=values.get("events"),
         verbosity=values.get("verbosity", 0),
         environ=dict(environ),

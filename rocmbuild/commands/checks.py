@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from rocmbuild.commands.finding import Finding, Status
 from rocmbuild.errors import RocmBuildError, UsageError
 from rocmbuild.model.target import Distribution
 from rocmbuild.model.version import compare
@@ -21,8 +21,6 @@ from rocmbuild.process import BASE_ENVIRONMENT, ProcessError, Runner
 from rocmbuild.tools.apt import HELPER, KEYRING, Archive
 from rocmbuild.tools.cmake import find_build_tools
 from rocmbuild.ui.format import size
-
-Status = Literal["ok", "warning", "missing"]
 
 DISK = 15 << 30
 """Bytes that a release with its own LLVM takes, build trees and roots together."""
@@ -37,21 +35,6 @@ NINJA = "1.13"
 """The first Ninja that takes part in a jobserver."""
 
 _ROCM_VARIABLES = ("ROCM_PATH", "ROCM_HOME", "HIP_PATH", "HIP_PLATFORM", "HSA_PATH", "LD_LIBRARY_PATH")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. What mends it: Debian ``packages``, or a ``command`` to run as root, or ``advice``.
-
-    ``missing`` means that a build will fail.
-    """
-
-    subject: str
-    status: Status
-    detail: str
-    packages: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    advice: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""``rocmbuild doctor``: what this machine lacks, with the commands that mend it; ``--fix`` installs packages."""
+"""``rocmbuild doctor``: what this machine lacks, with the commands that mend it; ``--fix`` installs packages.
+
+What looks at builds is imported late: ``--host`` has to work on a machine where nothing of ours is installed.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,24 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 
-from rocmbuild.commands import checks
-from rocmbuild.commands.checks import Finding
+from rocmbuild.commands import host
+from rocmbuild.commands.finding import Finding
 from rocmbuild.errors import RocmBuildError, UsageError
-from rocmbuild.model.catalog import make_catalog
-from rocmbuild.model.target import load_distribution
 from rocmbuild.process import ProcessError, Runner, network_environment
 from rocmbuild.settings import Settings
-from rocmbuild.tools.apt import find_archive
-from rocmbuild.ui.console import make_console, show
 
 _STYLES: Mapping[str, str] = {"ok": "green", "warning": "yellow", "missing": "bold red"}
 
 
 def run(settings: Settings) -> int:
-    """Examine the machine and print what is found; 1 if something is missing that builds need."""
+    """Examine the machine and print what is found; 1 if something is missing that builds, or the packages, need."""
     if settings.format not in ("table", "json"):
         raise UsageError(f"{settings.format!r} is neither table nor json", where="--format")
-    findings = asyncio.run(_examine_and_fix(settings))
+    if settings.host and settings.fix:
+        raise UsageError("it installs what builds need, and mends nothing that --host looks at", where="--fix")
+    findings = host.examine(host.Host()) if settings.host else asyncio.run(_examine_and_fix(settings))
     if settings.format == "json":
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
     else:
@@ -47,6 +49,8 @@ async def _examine_and_fix(settings: Settings) -> list[Finding]:
 
 async def examine(settings: Settings) -> list[Finding]:
     """Return what every check found, in the order of the table."""
+    from rocmbuild.commands import checks
+
     root = os.geteuid() == 0
     sandboxed = settings.environment == "sandbox"
     return [
@@ -64,6 +68,11 @@ async def examine(settings: Settings) -> list[Finding]:
 
 async def _archive(settings: Settings) -> list[Finding]:
     """Find the Debian archive and try each distribution in it, unless builds are offline anyway."""
+    from rocmbuild.commands import checks
+    from rocmbuild.model.catalog import make_catalog
+    from rocmbuild.model.target import load_distribution
+    from rocmbuild.tools.apt import find_archive
+
     environment = network_environment(settings.environ)
     try:
         archive = await find_archive(
@@ -122,17 +131,26 @@ def _apt_get_install(packages: Sequence[str], *, root: bool) -> list[str]:
 
 def _print(findings: Sequence[Finding]) -> None:
     """Print the table, and below it what can be copied into a shell: a table would break long commands."""
-    from rich.table import Table
-    from rich.text import Text
-
-    console = make_console(sys.stdout)
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for finding in findings:
-        table.add_row(Text(finding.status, style=_STYLES[finding.status]), finding.subject, finding.detail)
-    show(console, table)
+    if find_spec("rich"):
+        _print_table(findings)
+    else:  # on a machine that only uses the packages
+        width = max(len(finding.subject) for finding in findings)
+        print(*(f"{item.status:<7}  {item.subject:<{width}}  {item.detail}" for item in findings), sep="\n")
     lines = remedies(findings, root=os.geteuid() == 0)
     if lines:
         print("\nwhat mends it:", *(f"  {line}" for line in lines), sep="\n")
+
+
+def _print_table(findings: Sequence[Finding]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from rocmbuild.ui.console import make_console, show
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for finding in findings:
+        table.add_row(Text(finding.status, style=_STYLES[finding.status]), finding.subject, finding.detail)
+    show(make_console(sys.stdout), table)
 
 
 def remedies(findings: Sequence[Finding], *, root: bool) -> list[str]:
