@@ -12,7 +12,7 @@ from rocmbuild.commands.session import Session, open_session
 from rocmbuild.errors import UsageError
 from rocmbuild.plan.plan import Job
 from rocmbuild.process import Runner, network_environment
-from rocmbuild.run import component
+from rocmbuild.run import surroundings
 from rocmbuild.run.site import Site
 from rocmbuild.settings import Settings
 from rocmbuild.tools.pypi import install_python
@@ -46,9 +46,9 @@ async def _prepare(settings: Settings, name: str) -> list[str]:
             f"{name} sees {', '.join(map(str, missing))}, not built yet",
             hint=f"rocmbuild build {session.rerun()} --no-verify {name}",
         )
-    await component.make_prefix(site, job)
-    where = component.environment(site, job)
-    env = component.process_environment(site, job, where)
+    await surroundings.make_prefix(site, job)
+    where = surroundings.environment(site, job)
+    env = surroundings.process_environment(site, job, where)
     env |= {"TERM": settings.environ.get("TERM", "dumb"), "PS1": f"[{name}] \\w $ "}
     argv = settings.command or ("/bin/bash", "--norc", "-i")
     if isinstance(where, Sandbox):

@@ -105,9 +105,13 @@ class PackageRule:
 
 @dataclass(frozen=True)
 class CheckStep:
-    """A command of a check: its argv, the exit status and the output (a regular expression) it must have."""
+    """A command of a check: its argv, the exit status and the output (a regular expression) it must have.
+
+    It runs among the installed packages, or ``on`` the build machine, with them as its prefix and in its sysroot.
+    """
 
     run: tuple[str, ...]
+    on: str = "host"
     exit: int = 0
     expect: str | None = None
     each_gpu: bool = False
@@ -116,7 +120,10 @@ class CheckStep:
 
 @dataclass(frozen=True)
 class Check:
-    """A proof that installed packages work: files to copy, commands to run, a fat binary to inspect."""
+    """A proof that installed packages work: files to copy, commands to run, a fat binary to inspect.
+
+    ``device_code`` are files that the commands make for GPUs: they must be the same on every machine.
+    """
 
     name: str
     summary: str
@@ -124,6 +131,7 @@ class Check:
     files: tuple[Path, ...] = ()
     steps: tuple[CheckStep, ...] = ()
     fatbin: str | None = None
+    device_code: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

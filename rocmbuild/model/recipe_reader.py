@@ -137,6 +137,7 @@ def _check(raw: Mapping[str, Any], directory: Path) -> Check:
         steps=tuple(
             CheckStep(
                 run=tuple(step["run"]),
+                on=step.get("on", "host"),
                 exit=step.get("exit", 0),
                 expect=step.get("expect"),
                 each_gpu=step.get("each") == "gpu",
@@ -145,6 +146,7 @@ def _check(raw: Mapping[str, Any], directory: Path) -> Check:
             for step in raw.get("steps", ())
         ),
         fatbin=raw.get("fatbin"),
+        device_code=tuple(raw.get("device_code", ())),
     )
 
 

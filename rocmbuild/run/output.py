@@ -7,21 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rocmbuild.errors import StepError, VerifyError
+from rocmbuild.errors import RootError, StepError, VerifyError
 from rocmbuild.model.verdict import VerifyRow
 from rocmbuild.plan.fingerprint import digest
 from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.plan import Job
 from rocmbuild.plan.values import SYSROOT
 from rocmbuild.process import Runner
-from rocmbuild.run.component import EPOCH
+from rocmbuild.run.consumer import CrossConsumer
 from rocmbuild.run.packaging import BuiltPackage, Packaging, check_conflicts, make_packages, read_packages
 from rocmbuild.run.qa import Finding, Stage, check_stage
 from rocmbuild.run.site import Site
+from rocmbuild.run.surroundings import EPOCH
 from rocmbuild.run.task import StepContext
 from rocmbuild.run.verify import ComponentChecks, Verification, verify
 from rocmbuild.tools.apt import ArchiveFinder
 from rocmbuild.tools.aptconf import ORIGIN
+from rocmbuild.tools.emulation import Emulation
 from rocmbuild.tools.repository import write_repository
 from rocmbuild.tools.sandbox import BUILD, SOURCE, STAGE
 from rocmbuild.tools.testroot import BaseSpec, FreshRoot, make_base
@@ -181,14 +183,19 @@ class Output:
             gpus=selection.gpus,
             target=selection.target,
             prefix=selection.manifest.prefix,
+            consumer=CrossConsumer(self.site) if selection.cross else None,
+            references=self._references(),
         )
-        rows = [*self._qa_rows(), *await verify(job, context.runner, context.note, context.progress)]
+        proof = await verify(job, context.runner, context.note, context.progress)
+        rows = [*self._qa_rows(), *proof.rows]
         failed = [row for row in rows if row.status == "fail"]
         record = {
             "key": self._verify_key(),
             "status": "fail" if failed else "pass",
             "rows": [vars(row) for row in rows],
             "packages": {name: package.sha256 for name, package in self._all_packages().items()},
+            "sources": self._sources_key(),
+            "device_code": proof.device_code,
         }
         write_json(self._verify_file(), record)
         if failed:
@@ -198,6 +205,25 @@ class Output:
                 log=str(context.log),
                 hint=f"the table is in {self._verify_file()}",
             )
+
+    def _references(self) -> dict[str, dict[str, str]]:
+        """Return the sums of the device code that the same sources gave on other machines, by their area."""
+        out, name = self.site.workspace.out, self.site.plan.selection.distribution.name
+        found = {}
+        for path in sorted(out.parent.glob(f"{name}-*/verify.json")):
+            record = read_json(path) or {}
+            if path.parent != out and record.get("sources") == self._sources_key() and record.get("device_code"):
+                found[path.parent.name] = record["device_code"]
+        return found
+
+    def _sources_key(self) -> str:
+        """Return a digest of the sources and versions of all components, the same for every machine."""
+        manifest = self.site.plan.selection.manifest
+        local = {job.component.name: job.component for job in self.site.plan.jobs}
+        components = {**manifest.components, **local}
+        return digest(
+            {name: [item.version, item.source.commit, item.source.sha256] for name, item in components.items()}
+        )
 
     def _checks(self) -> tuple[ComponentChecks, ...]:
         """Return what the recipes of components whose packages are there want proved."""
@@ -220,7 +246,20 @@ class Output:
     async def _base_spec(self, runner: Runner) -> BaseSpec:
         selection = self.site.plan.selection
         archive = await self.finder.find(runner)
-        return BaseSpec(archive, selection.distribution, selection.target.arch)
+        return BaseSpec(archive, selection.distribution, selection.target.arch, emulation=self._emulation())
+
+    def _emulation(self) -> Emulation | None:
+        """Return how programs of the target are run; RootError if nothing emulates it."""
+        target = self.site.plan.selection.target
+        if not self.site.plan.selection.cross:
+            return None
+        if target.emulator is None:
+            raise RootError(
+                f"the target {target.name} names no emulator to verify its packages with",
+                hint="add emulator to the target's file, or use --no-verify",
+            )
+        program = self.site.made.emulator(target.emulator.program)
+        return Emulation(program, target.arch, target.elf_machine, target.emulator.cpu)
 
     def _packages(self, components: tuple[str, ...]) -> dict[str, BuiltPackage]:
         made = [package for name in components for package in read_packages(self.site.workspace.debs(name)) or ()]

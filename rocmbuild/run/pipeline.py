@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,7 +54,8 @@ class Pipeline:
         """Return the tasks of a phase; UsageError if it needs what is not built yet."""
         jobs = self.site.plan.jobs
         if phase is Phase.FETCH:
-            return [*(self._source_task(job) for job in jobs if _has_source(job)), *self._root_tasks(jobs)]
+            machines = {job.node.machine for job in jobs}
+            return [*(self._source_task(job) for job in jobs if _has_source(job)), *self._root_tasks(machines)]
         working = [job for job in jobs if job.action is Action.BUILD or job.repackage]
         if phase in (Phase.PACKAGE, Phase.VERIFY):
             _refuse_unbuilt(phase, working)
@@ -63,7 +64,7 @@ class Pipeline:
             tasks.append(self._repository_task(frozenset(task.name for task in tasks)))
         asked = phase is Phase.VERIFY  # by name: then it is done again
         if verify and phase is not Phase.PACKAGE and (tasks or asked or not self.output.is_verified()):
-            tasks += self._verify_tasks(frozenset(task.name for task in tasks))
+            tasks += self._verify_tasks(tasks)
         return tasks
 
     def _component_tasks(self, working: list[Job]) -> Iterable[Task]:
@@ -72,7 +73,7 @@ class Pipeline:
         with_source = {source.node: source for job in working for source in self._sources(job)}
         for node in sorted(with_source):
             yield self._source_task(with_source[node])
-        yield from self._root_tasks(working)
+        yield from self._root_tasks({job.node.machine for job in working})
         nodes = {job.node for job in working}
         for job in working:
             yield self._component_task(job, nodes)
@@ -85,10 +86,10 @@ class Pipeline:
         read = (plan.at(replace(job.node, component=name)) for name in job.recipe.needs.sources)
         return [other for other in (job, *read) if _has_source(other)]
 
-    def _root_tasks(self, working: Iterable[Job]) -> Iterable[Task]:
-        """Yield a task for each root that is missing; machines may share one."""
-        machines = dict.fromkeys(job.node.machine for job in working)
-        missing = {spec.key: spec for machine in machines for spec in self.site.areas[machine].made.missing}
+    def _root_tasks(self, machines: Collection[Machine]) -> Iterable[Task]:
+        """Yield a task for each root of some machines that is missing; they may share one."""
+        wanted = [area.made for machine, area in self.site.areas.items() if machine in machines]
+        missing = {spec.key: spec for made in wanted for spec in made.missing}
         for key, spec in missing.items():
             yield Task(
                 name=self._root_names[key],
@@ -221,10 +222,15 @@ class Pipeline:
             logs=lambda step: self.site.workspace.log(REPOSITORY, step),
         )
 
-    def _verify_tasks(self, needs: frozenset[str]) -> Iterable[Task]:
+    def _verify_tasks(self, before: Iterable[Task]) -> Iterable[Task]:
+        """Yield the tasks that verify; a cross build takes the roots of the host machine for that."""
+        needs = frozenset(task.name for task in before)
+        roots = list(self._root_tasks({Machine.HOST})) if self.site.plan.selection.cross else []
+        yield from (task for task in roots if task.name not in needs)
         yield Task(
             name="test root",
             steps=(Step("make", self.output.make_test_root),),
+            needs=frozenset(task.name for task in roots),
             cost=50,
             rerun=f"rocmbuild verify {self.rerun}",
             logs=lambda step: self.site.workspace.log("test-root", step),

@@ -15,6 +15,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from rocmbuild.errors import PackageError, RootError, VerifyError
 from rocmbuild.model.recipe import Check, CheckStep, Waiver
@@ -26,6 +27,7 @@ from rocmbuild.run.qa import INSTALLED_RULES, Finding, apply_waivers
 from rocmbuild.tools import fatbin
 from rocmbuild.tools.elf import inspect
 from rocmbuild.tools.testroot import ENVIRONMENT, FreshRoot, make_base
+from rocmbuild.workspace import sha256_file
 
 Progress = Callable[[int, int, str], None]
 
@@ -56,7 +58,8 @@ class Verification:
 
     ``root`` names the repository and the directory to work in, ``bases`` is where tarballs of fresh roots are
     kept, ``packages`` are the names to install, ``values`` the placeholders of recipes, ``gpus`` the GPU
-    targets that were asked for.
+    targets that were asked for. ``consumer`` is the build machine of a cross build, as it sees the fresh root;
+    ``references`` are sums of the device code that packages for other machines made, by where they lie.
     """
 
     root: FreshRoot
@@ -67,21 +70,45 @@ class Verification:
     gpus: tuple[str, ...]
     target: Target
     prefix: str
+    consumer: Consumer | None = None
+    references: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-async def verify(job: Verification, runner: Runner, note: Callable[[str], None], progress: Progress) -> list[VerifyRow]:
+@dataclass(frozen=True)
+class Proof:
+    """The outcome of every check, and the sums of the device code that was made in them, by check and file."""
+
+    rows: list[VerifyRow]
+    device_code: Mapping[str, str]
+
+
+class Consumer(Protocol):
+    """A build machine that uses the installed packages of another one."""
+
+    @property
+    def values(self) -> Mapping[str, str]:
+        """Return the placeholders that steps on the build machine may use besides those of recipes."""
+        ...
+
+    def wrap(self, argv: Sequence[str], env: Mapping[str, str], installed: Path, scratch: Path) -> list[str]:
+        """Return the argv that runs ``argv`` in ``scratch``, with what is ``installed`` below the prefix."""
+        ...
+
+
+async def verify(job: Verification, runner: Runner, note: Callable[[str], None], progress: Progress) -> Proof:
     """Return the outcome of every check; RootError if there is no fresh root to check in.
 
     The root is removed if all is well, and kept to be looked at if something failed.
     """
     tarball = await make_base(job.root.spec, job.bases, runner)
     await job.root.open(tarball, runner)
-    rows = await _Session(job, runner, progress).run()
+    session = _Session(job, runner, progress)
+    rows = await session.run()
     if any(row.status == "fail" for row in rows):
         note(f"the root that the checks failed in is kept until the next verification: {job.root.path}")
     else:
         await job.root.remove(runner)
-    return rows
+    return Proof(rows, session.device_code)
 
 
 @dataclass
@@ -90,6 +117,7 @@ class _Session:
     runner: Runner
     progress: Progress
     rows: list[VerifyRow] = field(default_factory=list)
+    device_code: dict[str, str] = field(default_factory=dict)
 
     async def run(self) -> list[VerifyRow]:
         """Do all checks in order; after a failed installation there is nothing to check."""
@@ -198,8 +226,14 @@ class _Session:
             outcomes = [await self._step(name, scratch, step, gpu) for gpu in self._repeats(step)]
             if not all(outcomes):
                 return
+        made: dict[str, str] = {}
         if check.fatbin is not None:
-            await self._compare_gpus(name, scratch, check.fatbin)
+            made = await self._compare_gpus(name, scratch, check.fatbin)
+        for pattern in check.device_code:
+            for gpu in self.job.gpus if "{gpu}" in pattern else ("",):
+                output = substitute(pattern, self._values(scratch, gpu), name)
+                made[output] = await asyncio.to_thread(sha256_file, place / output)
+        self._compare_device_code(name, made)
 
     async def _prepare(self, name: str, check: Check) -> bool:
         try:
@@ -217,7 +251,10 @@ class _Session:
         env = {**ENVIRONMENT, **{key: substitute(value, values, name) for key, value in step.environment}}
         try:
             async with asyncio.timeout(TIME_LIMIT):
-                status, lines = await self._inside(argv, env, scratch)
+                if step.on == "build":
+                    status, lines = await self._outside(argv, dict(step.environment), scratch)
+                else:
+                    status, lines = await self._inside(argv, env, scratch)
             failure = _judge(step.exit, _pattern(step, values, name), status, lines)
         except TimeoutError:
             failure = f"must end within {TIME_LIMIT:.0f} seconds and did not"
@@ -225,17 +262,32 @@ class _Session:
 
     def _values(self, scratch: str, gpu: str = "") -> dict[str, str]:
         own = {"gpus:comma": ",".join(self.job.gpus), "scratch": scratch}
-        return {**self.job.values, **own, **({"gpu": gpu} if gpu else {})}
+        consumer = self.job.consumer.values if self.job.consumer else {}
+        return {**self.job.values, **consumer, **own, **({"gpu": gpu} if gpu else {})}
 
-    async def _compare_gpus(self, name: str, scratch: str, file: str) -> None:
-        """Compare the targets a program has code for with those that were asked for."""
+    async def _compare_gpus(self, name: str, scratch: str, file: str) -> dict[str, str]:
+        """Compare the targets a program has code for with those that were asked for; return sums of the code."""
         location = os.path.join(scratch, substitute(file, self._values(scratch), name))
+        found: dict[str, str] = {}
         try:
-            found = await asyncio.to_thread(fatbin.gpus, self.job.root.path / location.lstrip("/"))
-            failure = _difference(found, self.job.gpus)
+            found = await asyncio.to_thread(fatbin.device_code, self.job.root.path / location.lstrip("/"))
+            failure = _difference(frozenset(found), self.job.gpus)
         except VerifyError as error:
             failure = error.message
         self._add(name, f"device code of {location}", failure)
+        return {f"{file} for {gpu}": digest for gpu, digest in found.items()}
+
+    def _compare_device_code(self, name: str, made: Mapping[str, str]) -> None:
+        """Compare device code with that of the same check on other machines: byte for byte, it must be the same."""
+        self.device_code |= {f"{name}: {file}": digest for file, digest in made.items()}
+        for place, known in self.job.references.items():
+            for file, digest in made.items():
+                if (other := known.get(f"{name}: {file}")) is not None:
+                    failure = None if other == digest else f"the bytes differ from those that {place} makes"
+                    self._add(name, f"{file}, the same as on {place}", failure)
+        if made and self.job.consumer is not None and not self.job.references:
+            detail = "no verified packages of this release for another machine are in the workspace to compare with"
+            self.rows.append(VerifyRow(name, "device code as on other machines", "skipped", detail))
 
     async def _purge(self) -> None:
         files = [path for package in self.job.packages for path in self._files_of(package)]
@@ -262,6 +314,18 @@ class _Session:
         self, argv: Sequence[str], env: Mapping[str, str] = ENVIRONMENT, cwd: str = "/"
     ) -> tuple[int, list[str]]:
         """Run a command in the root; return its status and the lines it printed."""
+        return await self._lines(self.job.root.enter(argv, env, cwd))
+
+    async def _outside(self, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> tuple[int, list[str]]:
+        """Run a command on the build machine, with the installed packages below its prefix and in its sysroot."""
+        if self.job.consumer is None:
+            raise VerifyError(f"{shlex.join(argv)} is to run on the build machine, which is the target itself")
+        root = self.job.root.path
+        command = self.job.consumer.wrap(argv, env, root / self.job.prefix.lstrip("/"), root / cwd.lstrip("/"))
+        return await self._lines(command)
+
+    async def _lines(self, command: Sequence[str]) -> tuple[int, list[str]]:
+        """Run a command; return its status and the lines it printed."""
         lines: list[str] = []
 
         def collect(line: str) -> None:
@@ -269,7 +333,7 @@ class _Session:
             if self.runner.on_line is not None:
                 self.runner.on_line(line)
 
-        status = await Runner(self.runner.log, collect).run(self.job.root.enter(argv, env, cwd), check=False)
+        status = await Runner(self.runner.log, collect).run(command, check=False)
         return status, lines
 
     def _log(self) -> str:

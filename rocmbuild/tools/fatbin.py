@@ -9,10 +9,11 @@ Source of both formats: ``clang/lib/Driver/OffloadBundler.cpp`` of LLVM and its 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
@@ -35,6 +36,7 @@ class Entry:
 
     target: str
     size: int
+    sha256: str = field(default="", compare=False)
 
     @property
     def gpu(self) -> str | None:
@@ -66,6 +68,15 @@ class _Header:
 def gpus(path: Path) -> frozenset[str]:
     """Return the GPU targets ``path`` holds device code for; VerifyError if it cannot be understood."""
     return frozenset(entry.gpu for bundle in bundles(path) for entry in bundle.entries if entry.gpu)
+
+
+def device_code(path: Path) -> dict[str, str]:
+    """Return a sha256 sum over all code that ``path`` holds for each GPU target; raises VerifyError."""
+    sums: dict[str, str] = {}
+    for entry in (entry for bundle in bundles(path) for entry in bundle.entries if entry.gpu):
+        before = sums.get(str(entry.gpu), "")
+        sums[str(entry.gpu)] = hashlib.sha256(f"{before}{entry.sha256}".encode()).hexdigest()
+    return sums
 
 
 def bundles(path: Path) -> tuple[Bundle, ...]:
@@ -125,7 +136,9 @@ def _plain(data: bytes, start: int) -> tuple[tuple[Entry, ...], int]:
     for _ in range(count):
         offset, size, length = _unpack("<QQQ", data, cursor)
         cursor += 24 + length
-        entries.append(Entry(data[cursor - length : cursor].decode("ascii"), size))
+        content = data[start + offset : start + offset + size]
+        name = data[cursor - length : cursor].decode("ascii")
+        entries.append(Entry(name, size, hashlib.sha256(content).hexdigest()))
         end = max(end, start + offset + size)
         if max(cursor, end) > len(data):
             raise ValueError(f"the bundle at offset {start} is cut off")
