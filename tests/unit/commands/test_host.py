@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,8 +15,10 @@ import pytest
 import rocmbuild
 from rocmbuild.arguments import parse
 from rocmbuild.commands import doctor, host
+from rocmbuild.commands.cards import FIRMWARE
 from rocmbuild.errors import UsageError
 from rocmbuild.settings import load_settings
+from rocmbuild.ui.summary import ComponentRow, Summary, where_lines
 
 from .machine import TRIXIE, Machine
 
@@ -278,3 +281,32 @@ def test_the_exit_status(board, monkeypatch, capsys, missing, status):
     text = capsys.readouterr().out
     assert "usermod --append --groups video,render ann" in text
     assert text.splitlines()[0].split()[:2] == ["ok", "processor"]
+
+
+PAGE = (ROOT / "docs/sg2042.md").read_text(encoding="utf-8")
+
+
+def test_the_page_for_the_board_installs_as_the_summary_says():
+    row = ComponentRow("rocr", "build", packages=1, size=1)
+    lines = where_lines(Summary((row,), 1.0, out=Path("/srv/rocm")))
+    commands = [text.strip() for text in ("".join(part for part, _ in item) for item in lines) if "sudo" in text]
+    assert len(commands) == 4
+    assert "\n".join(commands) in PAGE
+
+
+def test_commands_of_the_page_are_understood():
+    lines = re.findall(r"^(?:sudo |\.venv/bin/|python3 -m )*rocmbuild (.*)$", PAGE, re.MULTILINE)
+    assert len(lines) >= 5
+    for line in lines:
+        assert parse(line.split()).given or line == "doctor"
+
+
+def test_the_page_names_the_options_and_versions_that_are_looked_for():
+    rows = dict(re.findall(r"^\| [^|]* \| `CONFIG_(\w+)` \| (\d+\.\d+) or later", PAGE, re.MULTILINE))
+    expected = {option.name: option.since["riscv64"] for option in host.KERNEL_OPTIONS if "riscv64" in option.since}
+    assert rows == {name: f"{major}.{minor}" for name, (major, minor) in expected.items()}
+
+
+def test_the_page_names_the_firmware_that_is_looked_for():
+    rows = re.findall(r"^\| gfx(\d+)(\d)x .* firmware is (\d+) or later", PAGE, re.MULTILINE)
+    assert {(int(major), int(minor)): int(firmware) for major, minor, firmware in rows} == FIRMWARE
