@@ -1,4 +1,4 @@
-"""What several tests share: small releases written as YAML text, and a real build root of a few packages."""
+"""What several tests share: a small release, and a real build root of a few packages."""
 
 from __future__ import annotations
 
@@ -8,88 +8,23 @@ import platform
 import shutil
 import signal
 import subprocess
-import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from rocmbuild.model.catalog import make_catalog
-from rocmbuild.model.manifest import Manifest, load_manifest
-from rocmbuild.model.recipe import Recipe
-from rocmbuild.model.recipe_reader import load_recipe
-from rocmbuild.model.target import Distribution, Suite, Target
-from rocmbuild.plan.plan import Built, Plan, Selection, make_plan
+from rocmbuild.model.target import Distribution
 from rocmbuild.process import Runner, network_environment
 from rocmbuild.tools.apt import Apt, find_archive
 from rocmbuild.tools.root import Root, RootSpec, make_root
 from rocmbuild.workspace import waiting_lock
+from tests.releases import Release
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell that runs the tests in its background arranged that; the programs under test are to be interrupted
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-TARGET = Target("pc", "", "x86_64-linux-gnu", "amd64", ("x86_64",), "EM_X86_64", None, ("-O2",), ())
-DISTRIBUTION = Distribution(
-    "testix", "", "testix1", None, (Suite("sid", "main", ("main",)),), "/usr/bin/gcc", "/usr/bin/g++", ("dash",)
-)
-
-HEAD = "format: 1\nbranch: small\nversion: '5.6.1'\ndistribution: testix\n"
-
-
-@dataclass
-class Release:
-    """A release in a directory of its own: recipes and a manifest as text, a selection as values."""
-
-    directory: Path
-    target: Target = TARGET
-    distribution: Distribution = DISTRIBUTION
-    changes: dict = field(default_factory=dict)
-
-    def recipe(self, name: str, text: str = "", **files: str) -> Path:
-        """Write a recipe; ``text`` follows its first lines, ``files`` lie beside it (``_`` stands for a dot)."""
-        directory = self.directory / "recipes" / name
-        directory.mkdir(parents=True, exist_ok=True)
-        head = f"format: 1\ncomponent: {name}\nsummary: the {name}\n"
-        (directory / "recipe.yaml").write_text(head + textwrap.dedent(text))
-        for file, content in files.items():
-            (directory / file.replace("_", ".")).write_text(content)
-        return directory
-
-    def manifest(self, text: str, head: str = HEAD) -> Path:
-        """Write the manifest; ``text`` follows its first lines."""
-        path = self.directory / "manifests" / "small.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(head + textwrap.dedent(text))
-        return path
-
-    def components(self, *names: str) -> Path:
-        """Write a manifest of components that have no source and version 1.0."""
-        return self.manifest("components:\n" + "".join(f"  {name}: {{version: '1.0'}}\n" for name in names))
-
-    def load(self) -> tuple[Manifest, dict[str, Recipe]]:
-        """Return the manifest and the recipes of its components."""
-        manifest = load_manifest(self.directory / "manifests" / "small.yaml")
-        return manifest, {name: load_recipe(self.directory / "recipes" / name) for name in manifest.components}
-
-    def selection(self, **changes) -> Selection:
-        """Return the selection of everything, with fields changed."""
-        manifest, recipes = self.load()
-        selection = Selection(
-            manifest=manifest,
-            recipes=recipes,
-            target=self.target,
-            distribution=self.distribution,
-            gpus=("gfx1030",),
-            system=frozenset(),
-            tools={"cmake": "3.31", "ninja": "1.13"},
-        )
-        return replace(selection, **{**self.changes, **changes})
-
-    def plan(self, built: dict[str, Built] | None = None, root: str | None = None, **changes) -> Plan:
-        """Return the plan of a selection."""
-        return make_plan(self.selection(**changes), built or {}, root)
 
 
 @pytest.fixture

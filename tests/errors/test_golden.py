@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import rocmbuild
+from rocmbuild.model.catalog import make_catalog
 
 HERE = Path(__file__).parent
 CASES = sorted(path.parent.name for path in HERE.glob("*/command"))
@@ -52,7 +53,8 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def portable(name: str, text: str) -> str:
-    return text.replace(f"{HERE / name}/", "").replace(f"({platform.machine()})", "(this machine)")
+    machine = make_catalog().target_for(platform.machine()).name
+    return text.replace(f"{HERE / name}/", "").replace(f"({machine})", "(this machine)")
 
 
 @pytest.fixture(scope="session")

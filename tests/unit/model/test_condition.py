@@ -31,6 +31,8 @@ FACTS = Facts("1.9.0", "5.6.1", "16.0.0", "amd64", frozenset({"hip", "llvm"}))
         ({"lacks": ["rocblas", "hip"]}, False),
         ({"system": False}, True),
         ({"system": True}, False),
+        ({"cross": False}, True),
+        ({"cross": True}, False),
         ({"llvm": ">=16", "arch": ["amd64"]}, True),
         ({"llvm": ">=16", "arch": ["arm64"]}, False),
     ],
@@ -47,6 +49,12 @@ def test_a_release_without_llvm_fulfils_no_condition_on_it():
 
 def test_a_component_of_the_system():
     assert holds({"system": True}, dataclasses.replace(FACTS, system=True))
+
+
+def test_a_component_for_another_machine():
+    other = dataclasses.replace(FACTS, cross=True)
+    assert holds({"cross": True}, other)
+    assert not holds({"cross": False}, other)
 
 
 def test_a_word_that_the_schema_does_not_admit_is_a_bug():

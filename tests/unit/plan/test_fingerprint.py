@@ -9,7 +9,7 @@ import pytest
 from rocmbuild.errors import UsageError
 from rocmbuild.model.manifest import LayoutRule, Source
 from rocmbuild.model.recipe import Edit
-from rocmbuild.model.target import Suite
+from rocmbuild.model.target import Emulator, Suite
 from rocmbuild.plan.fingerprint import digest
 from rocmbuild.plan.plan import make_plan
 
@@ -136,6 +136,7 @@ BUILD_CHANGES = {
     "edits of the source": with_source("app", edits=(Edit("f", "w", write="x"),)),
     "triple": changed(target=field(triple="other-linux-gnu")),
     "flags": changed(target=field(flags=("-O3",))),
+    "flags for GCC": changed(target=field(gcc_flags=("-mtune=native",))),
     "C compiler": changed(distribution=field(cc="/usr/bin/gcc-99")),
     "C++ compiler": changed(distribution=field(cxx="/usr/bin/g++-99")),
     "distribution": changed(distribution=field(name="other")),
@@ -248,8 +249,13 @@ NO_INPUTS = {
 }
 
 NO_CHANGES = {
-    "names of the target": changed(target=field(name="x", summary="y", machines=("z",), emulator=("q",))),
-    "summary of the distribution": changed(distribution=field(summary="x")),
+    "names of the target": changed(target=field(name="x", summary="y", machines=("z",), variant="v", distribution="d")),
+    "the target's ELF files": changed(target=field(elf_machine="EM_VAX", elf_flags=1, isa="rv64g")),
+    "an assembler that nobody calls": changed(target=field(assembler=("-mattr=+x",))),
+    "an emulator that nobody needs": changed(target=field(emulator=Emulator("q", None))),
+    "summary of the distribution": changed(distribution=field(summary="x", architectures=("amd64",))),
+    "cross compilers that nobody needs": changed(distribution=field(cross=None)),
+    "which packages are programs": changed(distribution=field(system=("dash", "libc6-dev:native"))),
     "the selected components": changed(components=("app",)),
     "gpus that nobody mentions": changed(gpus=("gfx90a",)),
     "suites, for the versions in the root tell": changed(distribution=field(suites=(Suite("x", "main", ()),))),

@@ -6,7 +6,9 @@ import pytest
 
 from rocmbuild.errors import UsageError
 from rocmbuild.model.manifest import Source
-from rocmbuild.plan.plan import Action, Built, facts, system_packages
+from rocmbuild.plan.graph import Machine, Node
+from rocmbuild.plan.plan import Action, Built
+from rocmbuild.plan.selection import ROOT, facts, root_packages
 
 LLVM = """\
 home: "{prefix}/llvm"
@@ -69,8 +71,8 @@ def test_nothing_is_built_yet(small):
 def test_each_job_comes_after_its_needs(small):
     plan = small.plan()
     assert [job.name for job in plan.jobs] == ["free", "llvm", "hip", "blas"]
-    assert plan.job("blas").after == ("hip",)
-    assert plan.job("blas").needs == ("hip", "llvm")
+    assert plan.job("blas").after == (Node("hip"),)
+    assert plan.job("blas").needs == (Node("hip"), Node("llvm"))
     assert plan.job("free").after == ()
 
 
@@ -204,13 +206,15 @@ def test_a_row_as_json_shows_it(small):
 
 
 def test_the_root_has_what_all_recipes_ask_for(small):
-    assert small.plan().system_packages == ("dash", "lib-16-dev", "python3")
-    assert small.plan(system=frozenset({"llvm"})).system_packages == ("dash", "lib-17-dev", "llvm-17-dev", "python3")
+    base = ("dash", "lib-16-dev", "libc6-dev", "python3")
+    assert small.plan().roots == {Machine.HOST: {ROOT: base}}
+    provided = ("dash", "lib-17-dev", "libc6-dev", "llvm-17-dev", "python3")
+    assert small.plan(system=frozenset({"llvm"})).roots == {Machine.HOST: {ROOT: provided}}
     assert small.plan().python_packages == ("build==1.0", "wheel==0.42.0")
 
 
 def test_every_selection_has_the_same_root(small):
-    assert system_packages(small.selection(components=("free",))) == system_packages(small.selection())
+    assert root_packages(small.selection(components=("free",))) == root_packages(small.selection())
 
 
 def test_package_versions_have_amds_form(small):
@@ -328,11 +332,12 @@ def test_an_unknown_job_is_a_bug(small):
 
 def test_a_cross_build_has_a_job_for_each_machine(small):
     small.recipe("blas", "needs: {libs: [hip, llvm]}\n")
-    plan = small.plan(components=("blas",), cross=True)
+    plan = small.cross_plan(components=("blas",))
     assert [job.name for job in plan.jobs] == ["llvm (build)", "hip", "llvm", "blas"]
     keys = {job.key for job in plan.jobs}
     assert len(keys) == 4
-    assert plan.job("hip").needs == ("llvm (build)",)
+    assert plan.job("hip").needs == (Node("llvm", "build"),)
+    assert plan.job("llvm", Machine.BUILD) is plan.jobs[0]
 
 
 def test_what_the_distribution_provides_is_not_fetched(release):

@@ -8,12 +8,12 @@ import subprocess
 import pytest
 
 from rocmbuild.errors import RootError
-from rocmbuild.model.target import Distribution, Suite
+from rocmbuild.model.target import Suite
 from rocmbuild.process import Runner
 from rocmbuild.tools.apt import Available
 from rocmbuild.tools.root import MOUNT_POINTS, RootSpec, find_root, make_root
+from tests.releases import DISTRIBUTION
 
-DISTRIBUTION = Distribution("testix", "", "t", None, (Suite("one", "main", ("main",)),), "gcc", "g++", ())
 SPEC = RootSpec(DISTRIBUTION, "amd64", ("dash", "perl"))
 
 
@@ -27,7 +27,7 @@ def test_the_order_of_packages_is_nothing(packages):
 
 
 def test_compilers_and_words_are_nothing():
-    distribution = dataclasses.replace(DISTRIBUTION, summary="x", tag="y", cc="z", system=("a",))
+    distribution = dataclasses.replace(DISTRIBUTION, summary="x", tag="y", cc="z", system=("a",), cross=None)
     assert dataclasses.replace(SPEC, distribution=distribution).key == SPEC.key
 
 
