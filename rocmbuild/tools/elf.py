@@ -6,8 +6,9 @@ import contextlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
@@ -21,18 +22,36 @@ _TEXTREL, _BIND_NOW, _BIND_NOW_1 = 4, 8, 1  # DF_TEXTREL, DF_BIND_NOW, DF_1_NOW
 _COPY_RELOCATION = {"EM_X86_64": 5, "EM_RISCV": 4, "EM_AARCH64": 1024, "EM_PPC64": 19}
 """Number of R_<machine>_COPY. Source: the psABI of each."""
 
+_RISCV_ATTRIBUTES = 0x70000003
+"""The number of SHT_RISCV_ATTRIBUTES. Source: the RISC-V psABI."""
+
 _BROKEN = (ELFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, struct.error)
 """What the parser raises, besides its own error, for headers that point nowhere."""
 
 
 @dataclass(frozen=True)
-class Elf:
-    """The headers of an ELF file; ``rpath`` and ``runpath`` are lists of directories, ``build_id`` is hexadecimal."""
+class Identity:
+    """What an ELF file is for.
+
+    ``isa`` is the RISC-V instruction set that it says it may use (Tag_RISCV_arch), None if it says nothing.
+    """
 
     machine: str
     bits: int
     flags: int
     type: str
+    isa: str | None
+
+    @property
+    def is_device(self) -> bool:
+        """Return whether it is code for a GPU."""
+        return self.machine == DEVICE_MACHINE
+
+
+@dataclass(frozen=True)
+class Elf(Identity):
+    """The headers of an ELF file; ``rpath`` and ``runpath`` are lists of directories, ``build_id`` is hexadecimal."""
+
     soname: str | None
     needed: tuple[str, ...]
     rpath: tuple[str, ...]
@@ -45,11 +64,6 @@ class Elf:
     relro: bool
     bind_now: bool
     has_debug: bool
-
-    @property
-    def is_device(self) -> bool:
-        """Return whether it is code for a GPU."""
-        return self.machine == DEVICE_MACHINE
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,13 @@ def inspect(path: Path) -> Elf | None:
     """Read the headers of a file, None if it is not ELF; raises PackageError for a damaged one."""
     with opened(path) as elf:
         return _describe(elf) if elf is not None else None
+
+
+def identify(file: BinaryIO, where: str) -> Identity:
+    """Read what an ELF file or a member of an archive is for; raises PackageError if damaged. ``where`` names it."""
+    with _reading(where):
+        elf = ELFFile(file)
+        return Identity(str(elf["e_machine"]), elf.elfclass, elf["e_flags"], str(elf["e_type"]), _isa(elf))
 
 
 def symbols(path: Path) -> Symbols:
@@ -85,14 +106,21 @@ def opened(path: Path) -> Iterator[Any]:
         if file.read(4) != MAGIC:
             yield None
             return
-        try:
+        with _reading(str(path)):
             yield ELFFile(file)
-        except _BROKEN as error:
-            raise PackageError(
-                f"this file begins like ELF but cannot be read: {error or type(error).__name__}",
-                where=str(path),
-                hint="build it again; if it is meant to be so, discard it in the recipe",
-            ) from error
+
+
+@contextlib.contextmanager
+def _reading(where: str) -> Iterator[None]:
+    """Turn what the parser raises into a PackageError."""
+    try:
+        yield
+    except _BROKEN as error:
+        raise PackageError(
+            f"this file begins like ELF but cannot be read: {error or type(error).__name__}",
+            where=where,
+            hint="build it again; if it is meant to be so, discard it in the recipe",
+        ) from error
 
 
 def _describe(elf: Any) -> Elf:
@@ -105,6 +133,7 @@ def _describe(elf: Any) -> Elf:
         bits=elf.elfclass,
         flags=elf["e_flags"],
         type=str(elf["e_type"]),
+        isa=_isa(elf),
         soname=tags["DT_SONAME"][0].soname if "DT_SONAME" in tags else None,
         needed=tuple(tag.needed for tag in tags.get("DT_NEEDED", ())),
         rpath=tuple(entry for tag in tags.get("DT_RPATH", ()) for entry in tag.rpath.split(":")),
@@ -118,6 +147,25 @@ def _describe(elf: Any) -> Elf:
         bind_now="DT_BIND_NOW" in tags or bool(flags & _BIND_NOW) or bool(_number(tags, "DT_FLAGS_1") & _BIND_NOW_1),
         has_debug=any(section.name in (".debug_info", ".zdebug_info") for section in elf.iter_sections()),
     )
+
+
+def _isa(elf: Any) -> str | None:
+    """Return the first Tag_RISCV_arch of the first attributes, which are those of the whole file."""
+    if elf["e_machine"] != "EM_RISCV" or (index := _section_of_type(elf, _RISCV_ATTRIBUTES)) is None:
+        return None
+    for subsection in islice(elf.get_section(index).iter_subsections(), 1):
+        for scope in islice(subsection.iter_subsubsections(), 1):
+            for attribute in scope.iter_attributes("TAG_ARCH"):
+                return str(attribute.value)
+    return None
+
+
+def _section_of_type(elf: Any, wanted: int) -> int | None:
+    """Return the index of the first section of a type; the parser would be slow for objects with a thousand."""
+    count, size = elf.num_sections(), elf["e_shentsize"]
+    elf.stream.seek(elf["e_shoff"])
+    headers, number = elf.stream.read(count * size), struct.Struct("<4xI" if elf.little_endian else ">4xI")
+    return next((index for index in range(count) if number.unpack_from(headers, index * size)[0] == wanted), None)
 
 
 def _dynamic_tags(elf: Any) -> dict[str, list[Any]]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from rocmbuild.errors import PackageError
-from rocmbuild.tools.elf import inspect, symbols
+from rocmbuild.tools.elf import Identity, identify, inspect, symbols
+from tests import elf_files
 
+ISA = elf_files.SG2042_ISA
 VERSIONS = "FOO_1 { global: foo_old; local: hidden; };\nFOO_2 { global: foo_new; } FOO_1;\n"
 
 
@@ -125,3 +128,38 @@ def test_a_copied_variable_counts_as_imported(tmp_path):
 def test_a_file_without_dynamic_symbols_has_none(tmp_path):
     found = symbols(compiled(tmp_path, "object.o", "int x;", "-c"))
     assert (found.imported, found.exported) == (frozenset(), frozenset())
+
+
+def test_the_instruction_set_that_a_file_asks_for(tmp_path):
+    for name, content in {"a.o": elf_files.elf(isa=ISA), "liba.so": elf_files.library(isa=ISA)}.items():
+        (tmp_path / name).write_bytes(content)
+        found = inspect(tmp_path / name)
+        assert found is not None
+        assert (found.machine, found.flags, found.isa) == ("EM_RISCV", 5, ISA)
+        assert identify(io.BytesIO(content), name) == Identity("EM_RISCV", 64, 5, found.type, ISA)
+
+
+def test_a_file_that_says_nothing_of_its_instruction_set():
+    assert identify(io.BytesIO(elf_files.elf()), "a.o").isa is None
+    assert identify(io.BytesIO(elf_files.elf(machine=elf_files.X86_64, flags=0, isa="rv64gc")), "a.o").isa is None
+
+
+def test_sections_of_large_objects_are_looked_at_too(tmp_path):
+    code = "".join(f'__attribute__((section(".text.f{n}"))) void f{n}(void) {{}}\n' for n in range(300))
+    with compiled(tmp_path, "many.o", code, "-c").open("rb") as file:
+        found = identify(file, "many.o")
+    assert (found.type, found.isa) == ("ET_REL", None)
+
+
+def test_damaged_attributes_are_an_error_and_no_endless_loop():
+    whole = elf_files.elf(isa="rv64gc")
+    first = whole.index(b"A", 64)
+    for index in range(first, first + 30):
+        for byte in (0, 5, 255):
+            damaged = whole[:index] + bytes([byte]) + whole[index + 1 :]
+            try:
+                identify(io.BytesIO(damaged), "a.o")
+            except PackageError as error:
+                assert error.where == "a.o"
+    with pytest.raises(PackageError, match="begins like ELF but cannot be read"):
+        identify(io.BytesIO(whole[:first] + b"B" + whole[first + 1 :]), "a.o")
