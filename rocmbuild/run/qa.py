@@ -7,25 +7,30 @@ about the host's ELF files.
 
 from __future__ import annotations
 
-import mmap
 import os
 import posixpath
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 
 from rocmbuild.errors import PackageError, nearest
 from rocmbuild.model.recipe import Waiver
 from rocmbuild.model.target import Target
-from rocmbuild.tools.elf import Elf, inspect, opened
+from rocmbuild.run.breach import ERROR, Breach
+from rocmbuild.run.qa_objects import check_identity, check_objects
+from rocmbuild.run.qa_paths import check_paths
+from rocmbuild.run.trees import Trees
+from rocmbuild.tools.elf import Elf, Identity, identify, inspect
 from rocmbuild.tools.split import matcher
 
 STAGE_RULES = {
-    "elf-damaged": "an ELF file can be read",
-    "elf-machine": "an ELF file is for the target's processor",
+    "elf-damaged": "an ELF file, or one in an archive, can be read",
+    "elf-machine": "an ELF file, or a file in an archive, is for the target's processor",
+    "isa": "an ELF file, or a file in an archive, asks for no more than the target's instruction set",
+    "archive-damaged": "an archive can be read, and has its members in it",
     "needed-closure": "each needed library is in the component, in those it declares, or in the distribution",
     "runpath": "a RUNPATH leads from $ORIGIN into the prefix, or to /usr/lib, and to each library needed",
     "soname-link": "a library is found under its SONAME",
@@ -45,17 +50,7 @@ INSTALLED_RULES = {
 }
 """Rules for installed packages; verification applies them, and waivers for them."""
 
-ERROR, WARNING = "error", "warning"
-
 _DEVICE_SUFFIXES = (".hsaco", ".co", ".bc")
-_DEBUG = (".debug", ".zdebug")
-_TEXT_SAMPLE = 8192
-_NEWLINE = b"\n"
-_ROCM = re.compile(rb"/opt/rocm(-[0-9][0-9A-Za-z.~+-]*)?(?![0-9A-Za-z_-])")
-_TOLD = re.compile(r"/(docs?|samples|examples)/|\.md$")
-"""Text for people: what it names does not lead a program astray."""
-_PATH_START = rb"(?:(?<![A-Za-z0-9_.}/@)>*~-])|(?<=-[ILB]))"  # not the tail of another path, ${ROOT}/src
-_PATH_END = rb"(?![A-Za-z0-9_.-])"
 
 
 @dataclass(frozen=True)
@@ -97,10 +92,10 @@ class Stage:
     private: tuple[str, ...] = ()
     sandbox: tuple[str, ...] = ()
 
-    def exists(self, location: str) -> bool:
-        """Return whether an installed path will be there, as a file, a directory or a link."""
-        relative = location.lstrip("/")
-        return any(os.path.lexists(tree / relative) for tree in (self.path, *self.dependencies, self.root))
+    @cached_property
+    def trees(self) -> Trees:
+        """Return where an installed file may come from, the stage tree itself first."""
+        return Trees((self.path, *self.dependencies, self.root))
 
     def file(self, location: str) -> Path:
         return self.path / location.lstrip("/")
@@ -116,9 +111,22 @@ class Stage:
 class _Report:
     stage: Stage
     findings: list[Finding] = field(default_factory=list)
+    libraries: dict[str, Identity | None] = field(default_factory=dict)
 
-    def add(self, rule: str, location: str, detail: str, severity: str = ERROR) -> None:
-        self.findings.append(Finding(rule, self.stage.component, location, detail, severity))
+    def add(self, rule: str, location: str, detail: str) -> None:
+        self.findings.append(Finding(rule, self.stage.component, location, detail))
+
+    def take(self, location: str, breaches: Iterable[Breach]) -> None:
+        """Add what a file does against rules."""
+        self.findings += [
+            Finding(breach.rule, self.stage.component, location, breach.detail, breach.severity) for breach in breaches
+        ]
+
+    def library(self, location: str) -> Identity | None:
+        """Return what a library is for; None if the dynamic linker could not read it."""
+        if location not in self.libraries:
+            self.libraries[location] = _identity(self.stage.trees.resolve(location))
+        return self.libraries[location]
 
 
 def check_stage(stage: Stage, waivers: Sequence[Waiver] = ()) -> list[Finding]:
@@ -175,7 +183,7 @@ def _check_link(report: _Report, location: str, target: str) -> None:
     climbs = target.count("../") > location.count("/")
     if climbs or any(_inside(goal, place) for place in (*stage.private, *stage.sandbox)):
         report.add("escaping-link", location, f"links to {target}, which is no installed place")
-    elif not stage.exists(goal):
+    elif not stage.trees.exists(goal):
         report.add("dangling-link", location, f"links to {target}, which nothing installs")
 
 
@@ -190,24 +198,23 @@ def _check_file(report: _Report, location: str, path: Path) -> None:
         return
     if elf is not None and not elf.is_device and not location.endswith(_DEVICE_SUFFIXES):
         _check_elf(report, location, elf)
-    _check_content(report, location, path, elf)
+    elif elf is None:
+        report.take(location, check_objects(path, report.stage.target))
+    report.take(location, check_paths(path, location, report.stage.prefix, report.stage.private, report.stage.sandbox))
 
 
 def _check_elf(report: _Report, location: str, elf: Elf) -> None:
-    target = report.stage.target
-    if elf.machine != target.elf_machine:
-        report.add("elf-machine", location, f"is for {elf.machine}; {target.name} is {target.elf_machine}")
-    elif elf.dynamic and target.elf_flags is not None and elf.flags != target.elf_flags:
-        report.add("elf-machine", location, f"has ELF flags {elf.flags:#x}; {target.name} has {target.elf_flags:#x}")
+    report.take(location, check_identity(elf, report.stage.target))
     if elf.textrel:
         report.add("text-relocation", location, "its code is changed when it is loaded (DT_TEXTREL)")
     if elf.exec_stack:
         report.add("executable-stack", location, "asks for an executable stack (PT_GNU_STACK)")
-    if elf.soname and not report.stage.exists(posixpath.join(posixpath.dirname(location), elf.soname)):
+    if elf.soname and not report.stage.trees.exists(posixpath.join(posixpath.dirname(location), elf.soname)):
         report.add("soname-link", location, f"has the SONAME {elf.soname}, but nothing of that name lies beside it")
     directories = _run_path(report, location, elf)
-    for name in elf.needed:
-        _check_needed(report, location, name, directories)
+    if elf.machine == report.stage.target.elf_machine:
+        for name in elf.needed:
+            _check_needed(report, location, elf, name, directories)
 
 
 def _run_path(report: _Report, location: str, elf: Elf) -> list[str]:
@@ -224,84 +231,51 @@ def _run_path(report: _Report, location: str, elf: Elf) -> list[str]:
     return directories
 
 
-def _check_needed(report: _Report, location: str, name: str, directories: Sequence[str]) -> None:
+def _check_needed(report: _Report, location: str, elf: Elf, name: str, directories: Sequence[str]) -> None:
+    """Look for a library as the dynamic linker does, which passes over those for other machines."""
     stage = report.stage
-    if any(stage.exists(posixpath.join(place, name)) for place in (*directories, *stage.library_directories)):
+    searched = [posixpath.join(place, name) for place in (*directories, *stage.library_directories)]
+    named = [place for place in searched if stage.trees.exists(place)]
+    if any(_fits(report, place, elf) for place in named):
         return
-    place = _find_library(stage, name)
-    if place is None:
-        report.add("needed-closure", location, f"needs {name}, which no declared component and no package has")
-    else:
+    elsewhere = list(_find_libraries(stage, name))
+    place = next((place for place in elsewhere if _fits(report, place, elf)), None)
+    if place is not None:
         shown = ":".join(directories) or "no directory"
-        report.add("runpath", location, f"needs {name}, which lies in {place}; its RUNPATH leads to {shown}")
+        where = posixpath.dirname(place)
+        report.add("runpath", location, f"needs {name}, which lies in {where}; its RUNPATH leads to {shown}")
+    elif named or elsewhere:
+        wrong = (named or elsewhere)[0]
+        report.add("needed-closure", location, f"needs {name}, but {wrong} {_misfit(report, wrong)}")
+    else:
+        report.add("needed-closure", location, f"needs {name}, which no declared component and no package has")
 
 
-def _find_library(stage: Stage, name: str) -> str | None:
-    """Return the directory of the prefix that has a library, searching the stage trees."""
+def _fits(report: _Report, location: str, elf: Elf) -> bool:
+    library = report.library(location)
+    return library is not None and (library.machine, library.bits) == (elf.machine, elf.bits)
+
+
+def _misfit(report: _Report, location: str) -> str:
+    library = report.library(location)
+    return "is no library" if library is None else f"is for {library.machine} ({library.bits} bits)"
+
+
+def _identity(path: Path | None) -> Identity | None:
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            return identify(file, str(path))
+    except PackageError:
+        return None
+
+
+def _find_libraries(stage: Stage, name: str) -> Iterator[str]:
+    """Yield the places of the prefix that have a library, searching the stage trees."""
     for tree in (stage.path, *stage.dependencies):
         for path in sorted((tree / stage.prefix.lstrip("/")).rglob(name)):
-            return "/" + path.parent.relative_to(tree).as_posix()
-    return None
-
-
-def _check_content(report: _Report, location: str, path: Path, elf: Elf | None) -> None:
-    if path.stat().st_size == 0:
-        return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        text = b"\0" not in data[:_TEXT_SAMPLE]
-        _check_paths(report, location, data, _debug_sections(path) if elf is not None else _nowhere, text=text)
-        if text:
-            _check_foreign(report, location, data)
-
-
-def _check_paths(
-    report: _Report, location: str, data: mmap.mmap, ignored: Callable[[int], bool], *, text: bool
-) -> None:
-    def where(offset: int) -> str:
-        return f"in line {data[:offset].count(_NEWLINE) + 1}" if text else f"at offset {offset}"
-
-    for place in report.stage.private:
-        if (offset := _first(data, place, _nowhere)) is not None:
-            report.add("build-path-leak", location, f"names {place}, a path of this machine, {where(offset)}")
-    for place in report.stage.sandbox:
-        if (offset := _first(data, place, ignored)) is not None:
-            detail = f"names {place}, which exists only while building, {where(offset)}"
-            report.add("build-path-leak", location, detail, ERROR if text else WARNING)
-
-
-def _nowhere(_offset: int) -> bool:
-    return False
-
-
-def _first(data: mmap.mmap, place: str, ignored: Callable[[int], bool]) -> int | None:
-    """Return the first offset where ``place`` stands as a path; plain searches go first, as they are fast."""
-    needle = place.encode()
-    whole = re.compile(_PATH_START + re.escape(needle) + (b"" if place.endswith("/") else _PATH_END))
-    offset = data.find(needle)
-    while offset >= 0 and (not whole.match(data, offset) or ignored(offset)):
-        offset = data.find(needle, offset + 1)
-    return offset if offset >= 0 else None
-
-
-def _debug_sections(path: Path) -> Callable[[int], bool]:
-    """Return a test whether an offset of an ELF file lies in its debug information; it reads them when first asked."""
-
-    @cache
-    def ranges() -> list[range]:
-        with opened(path) as elf:
-            sections = [] if elf is None else [s for s in elf.iter_sections() if s.name.startswith(_DEBUG)]
-            return [range(s["sh_offset"], s["sh_offset"] + s["sh_size"]) for s in sections]
-
-    return lambda offset: any(offset in area for area in ranges())
-
-
-def _check_foreign(report: _Report, location: str, data: mmap.mmap) -> None:
-    prefix = report.stage.prefix.encode()
-    for found in sorted({match.group() for match in _ROCM.finditer(data)} - {prefix}):
-        own = found == b"/opt/rocm"  # the alternative that may lead to ours: scripts have it as a default
-        only_told = _TOLD.search(location) is not None
-        text = f"names {found.decode()}; this installation is {report.stage.prefix}"
-        report.add("foreign-rocm", location, text, WARNING if own or only_told else ERROR)
+            yield "/" + path.relative_to(tree).as_posix()
 
 
 def _inside(path: str, directory: str) -> bool:

@@ -2,16 +2,18 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rocmbuild.model.catalog import make_catalog
 from rocmbuild.model.recipe import Waiver
-from rocmbuild.model.target import Target
-from rocmbuild.run.qa import ERROR, WARNING, Finding, Stage, apply_waivers, check_stage
+from rocmbuild.run.breach import ERROR, WARNING
+from rocmbuild.run.qa import Finding, Stage, apply_waivers, check_stage
 
 PREFIX = "/opt/rocm-6.4.3"
-TARGET = Target("pc", "", "x86_64-linux-gnu", "amd64", ("x86_64",), "EM_X86_64", None, (), ())
+TARGET, SG2042 = (make_catalog().target(name) for name in ("x86_64", "sg2042"))
 
 
 class Tree:
@@ -77,7 +79,7 @@ def test_a_good_tree_has_no_findings(tree):
 
 def test_a_library_for_another_processor(tree):
     tree.library("lib/liba.so")
-    finding = only(tree.check(target=Target("sg2042", "", "riscv64-linux-gnu", "riscv64", (), "EM_RISCV", 5, (), ())))
+    finding = only(tree.check(target=SG2042))
     assert (finding.rule, finding.file) == ("elf-machine", f"{PREFIX}/lib/liba.so")
     assert finding.detail == "is for EM_X86_64; sg2042 is EM_RISCV"
     assert finding.fails
@@ -85,15 +87,15 @@ def test_a_library_for_another_processor(tree):
 
 def test_elf_flags_are_compared_where_the_target_has_them(tree):
     tree.library("lib/liba.so")
-    flagged = Target("pc", "", "x86_64-linux-gnu", "amd64", (), "EM_X86_64", 5, (), ())
-    assert only(tree.check(target=flagged)).detail == "has ELF flags 0x0; pc has 0x5"
+    assert tree.check() == []
+    finding = only(tree.check(target=replace(TARGET, elf_flags=5)))
+    assert (finding.rule, finding.detail) == ("elf-machine", "has ELF flags 0x0; x86_64 has 0x5")
 
 
 def test_device_code_is_exempt_from_rules_about_the_host(tree):
     code = tree.library("lib/kernel.hsaco").read_bytes()
     tree.text("lib/kernel.elf", code[:18] + (224).to_bytes(2, "little") + code[20:])
-    riscv = Target("sg2042", "", "riscv64-linux-gnu", "riscv64", (), "EM_RISCV", None, (), ())
-    assert tree.check(target=riscv) == []
+    assert tree.check(target=SG2042) == []
 
 
 def test_a_damaged_elf_file_is_named(tree):
@@ -131,13 +133,49 @@ def test_a_needed_library_that_nobody_has(tree):
 @pytest.mark.parametrize("directory", ["/usr/lib/x86_64-linux-gnu", "/lib64"])
 def test_a_needed_library_of_the_distribution(tree, directory):
     needing(tree)
-    tree.text(f"{directory}/libb.so.1", "", tree.root)
+    tree.library(f"{directory}/libb.so.1", tree=tree.root)
     assert tree.check() == []
+
+
+def test_a_needed_library_is_followed_through_links_from_tree_to_tree(tree):
+    needing(tree, "-Wl,-rpath,$ORIGIN/../llvm/lib")
+    tree.path("llvm").symlink_to("/usr/lib/llvm-21")
+    tree.path("/usr/lib/llvm-21/lib", tree.root).symlink_to("/lib/../real")
+    tree.path("/real/libb.so.1", tree.root).symlink_to("libb.so.1.2")
+    tree.library("/real/libb.so.1.2", tree=tree.root)
+    assert tree.check() == []
+
+
+def test_a_link_never_leads_to_a_library_of_this_machine(tree, tmp_path):
+    needing(tree, "-Wl,-rpath,$ORIGIN/../there")
+    (tmp_path / "link/libb.so").rename(tmp_path / "link/libb.so.1")
+    tree.path("there").symlink_to(tmp_path / "link")
+    assert {finding.rule: finding.detail for finding in tree.check()} == {
+        "dangling-link": f"links to {tmp_path}/link, which nothing installs",
+        "needed-closure": "needs libb.so.1, which no declared component and no package has",
+    }
+
+
+def test_a_needed_library_that_is_a_circle_of_links(tree):
+    needing(tree)
+    tree.path("/usr/lib/libb.so.1", tree.root).symlink_to("libb.so.1")
+    finding = only(tree.check())
+    assert finding.rule == "needed-closure"
+    assert finding.detail == "needs libb.so.1, but /usr/lib/libb.so.1 is no library"
+
+
+@pytest.mark.parametrize("content", ["GROUP ( /lib/libb.so.2 )\n", b"\x7fELF", ""])
+def test_what_only_has_the_name_of_a_library_does_not_satisfy_a_need(tree, content):
+    needing(tree)
+    tree.text("/usr/lib/libb.so.1", content, tree.root)
+    finding = only(tree.check())
+    assert finding.rule == "needed-closure"
+    assert finding.detail == "needs libb.so.1, but /usr/lib/libb.so.1 is no library"
 
 
 def test_a_needed_library_of_the_prefix_must_be_on_the_runpath(tree):
     needing(tree, "-Wl,-rpath,$ORIGIN/../elsewhere")
-    tree.text("llvm/lib/libb.so.1", "", tree.dependency)
+    tree.library("llvm/lib/libb.so.1", tree=tree.dependency)
     finding = only(tree.check())
     assert finding.rule == "runpath"
     assert f"needs libb.so.1, which lies in {PREFIX}/llvm/lib" in finding.detail
@@ -185,6 +223,8 @@ def test_text_relocations_and_executable_stacks(tree):
         ("flags = -I/build/include", "in line 1"),
         ('set(x "/build")', "in line 1"),
         ("PATH=/usr/bin:/build", "in line 1"),
+        ("cflags = -isystem/build/include", "in line 1"),
+        ("--sysroot=/build", "in line 1"),
     ],
 )
 def test_paths_of_the_sandbox_in_text(tree, content, detail):
