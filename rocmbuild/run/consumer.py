@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rocmbuild.errors import VerifyError
 from rocmbuild.plan.graph import Machine
-from rocmbuild.plan.values import CONFIGURATION
 from rocmbuild.run import surroundings
 from rocmbuild.run.site import Site
 from rocmbuild.tools import toolchain
@@ -24,7 +23,9 @@ class CrossConsumer:
     @property
     def values(self) -> Mapping[str, str]:
         """Return the placeholders that steps of checks on the build machine may use besides those of recipes."""
-        return {"toolchain": toolchain.TOOLCHAIN, "host:flags": f"--config={CONFIGURATION}"}
+        tools = self.site.plan.selection.distribution.cross
+        compilers = {"cross:cc": tools.cc, "cross:cxx": tools.cxx} if tools else {}
+        return {"toolchain": toolchain.TOOLCHAIN, **compilers}
 
     def wrap(self, argv: Sequence[str], env: Mapping[str, str], installed: Path, scratch: Path) -> list[str]:
         """Return the argv that runs ``argv`` in ``scratch``, with ``installed`` as prefix, also in the sysroot."""
