@@ -242,14 +242,14 @@ class _Planner:
         return {"component": other.component, "taken over": self.jobs[other].key, "source": ""}
 
     def _compilers(self, machine: Machine) -> list[Any]:
-        """Return what compiles for a machine; a cross build also has flags for GCC's place, and an emulator."""
+        """Return what compiles for a machine; in a cross build also GCC's place, CMake's processor, an emulator."""
         distribution, target = self.selection.distribution, self.selection.target_of(machine)
         if not self.selection.is_cross(machine) or distribution.cross is None:
             return [distribution.cc, distribution.cxx, list(target.gcc_flags)]
         tools = distribution.cross
         emulator = target.emulator
         return [
-            *(tools.cc, tools.cxx, tools.linker, tools.binutils, tools.gcc),
+            *(tools.cc, tools.cxx, tools.linker, tools.binutils, tools.gcc, target.machines[0]),
             [emulator.program, emulator.cpu] if emulator else None,
         ]
 
