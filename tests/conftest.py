@@ -62,8 +62,8 @@ def machine_apt(test_cache: Path, machine_distribution: Distribution) -> Apt:
     return Apt(archive, machine_distribution, arch, test_cache / "apt", test_cache / "debs")
 
 
-TINY = ("coreutils", "dash", "libc-bin", "perl-base")
-"""Enough to run a script in a sandbox, and to try the network."""
+TINY = ("coreutils", "dash", "libc-bin", "libstdc++6", "perl-base")
+"""Enough to run a script and CMake in a sandbox, and to try the network."""
 
 
 @dataclass(frozen=True)

@@ -123,3 +123,67 @@ def test_another_failure_is_not_taken_for_a_lack_of_hard_links(trees, tmp_path):
     with pytest.raises(FileExistsError):
         merge(found, tmp_path / "prefix")
     assert (tmp_path / "other").read_text() == "precious"
+
+
+def texts(path):
+    """Return what a tree has: texts of files, targets of links, None for directories without anything."""
+    found = {}
+    for entry in path.rglob("*"):
+        name = str(entry.relative_to(path))
+        if entry.is_symlink():
+            found[name] = f"-> {os.readlink(entry)}"
+        elif entry.is_file():
+            found[name] = entry.read_text()
+        elif not any(entry.iterdir()):
+            found[name] = None
+    return found
+
+
+def test_trees_below_fill_up_what_is_not_there(trees, tmp_path):
+    tools, libs = (
+        trees(llvm={"bin/clang": "runs here", "lib/libLLVM.so": "runs here"}),
+        trees(board={"bin/clang": "runs there", "bin/other": "runs there", "include/llvm/x.h": "h"}),
+    )
+    merge(tools, tmp_path / "prefix", below=libs)
+    assert texts(tmp_path / "prefix") == {
+        "bin/clang": "runs here",
+        "lib/libLLVM.so": "runs here",
+        "bin/other": "runs there",
+        "include/llvm/x.h": "h",
+    }
+    assert (tmp_path / "prefix/bin/other").samefile(tmp_path / "board/bin/other")
+    assert (tmp_path / "board/bin/clang").read_text() == "runs there", "a tree below is not touched"
+
+
+def test_the_other_way_round_it_is_the_other_way_round(trees, tmp_path):
+    one, two = trees(one={"x": "1", "a": "1"}), trees(two={"x": "2", "b": "2"})
+    merge(one, tmp_path / "above", below=two)
+    merge(two, tmp_path / "below", below=one)
+    assert texts(tmp_path / "above") == {"x": "1", "a": "1", "b": "2"}
+    assert texts(tmp_path / "below") == {"x": "2", "a": "1", "b": "2"}
+
+
+def test_of_several_trees_below_the_first_goes_before(trees, tmp_path):
+    merge([], tmp_path / "prefix", below=trees(one={"x": "1"}, two={"x": "2", "y": "2"}))
+    assert texts(tmp_path / "prefix") == {"x": "1", "y": "2"}
+
+
+@pytest.mark.parametrize(
+    ("above", "below", "result"),
+    [
+        ({"lib64": "-> lib", "lib/a": "1"}, {"lib64/b": "2"}, {"lib64": "-> lib", "lib/a": "1"}),
+        ({"lib64/a": "1"}, {"lib64": "-> lib", "lib/b": "2"}, {"lib64/a": "1", "lib/b": "2"}),
+        ({"x": "a file"}, {"x/y": "in a directory"}, {"x": "a file"}),
+        ({"x/y": "in a directory"}, {"x": "a file"}, {"x/y": "in a directory"}),
+        ({"x": "-> missing"}, {"x": "a file"}, {"x": "-> missing"}),
+        ({"a": "1"}, {"lib/empty": None, "lib64": "-> lib"}, {"a": "1", "lib/empty": None, "lib64": "-> lib"}),
+    ],
+)
+def test_what_a_tree_has_as_another_kind_hides_that_of_one_below(trees, tmp_path, above, below, result):
+    merge(trees(above=above), tmp_path / "prefix", below=trees(below=below))
+    assert texts(tmp_path / "prefix") == result
+
+
+def test_two_trees_above_may_still_not_own_one_file(trees, tmp_path):
+    with pytest.raises(StepError, match="hip and rocr both install x"):
+        merge(trees(hip={"x": "1"}, rocr={"x": "2"}), tmp_path / "prefix", below=trees(other={"x": "3"}))

@@ -151,3 +151,70 @@ def test_a_damaged_package_is_named_and_nothing_is_left(tmp_path):
     assert f"remove {tmp_path}/x_1_all.deb" in caught.value.hint
     assert caught.value.log == str(tmp_path / "log")
     assert [path.name for path in (tmp_path / "roots").iterdir()] == [f".{SPEC.key}.lock"]
+
+
+class Built(Damaged):
+    """An apt whose download is a package made of ``files``; a text that begins with ``->`` is a link."""
+
+    def __init__(self, directory, files) -> None:
+        super().__init__(directory)
+        for name, text in {"DEBIAN/control": CONTROL, **files}.items():
+            path = directory / "package" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if text.startswith("-> "):
+                path.symlink_to(text[3:])
+            else:
+                path.write_text(text)
+        argv = ["dpkg-deb", "--root-owner-group", "--build", directory / "package", self.deb]
+        subprocess.run(argv, check=True, capture_output=True)
+
+
+CONTROL = "Package: x\nVersion: 1\nArchitecture: all\nMaintainer: n <n@example.org>\nDescription: d\n"
+
+LINKS = {
+    "usr/lib/vax-linux-gnu/libx.so": "-> /lib/vax-linux-gnu/libx.so.1",
+    "usr/lib/vax-linux-gnu/libx.so.1": "library",
+    "usr/lib/llvm-17/lib/clang/17/include": "-> /usr/include/clang",
+    "usr/include/clang/stddef.h": "header",
+    "usr/bin/cc": "-> /etc/alternatives/cc",
+    "etc/alternatives/cc": "-> /usr/bin/gcc",
+    "usr/bin/gcc": "compiler",
+    "usr/share/same": "-> ../lib/vax-linux-gnu",
+    "vmlinuz": "-> /boot/vmlinuz",
+}
+
+
+@pytest.fixture
+def linked(tmp_path):
+    root = asyncio.run(make_root(tmp_path / "roots", SPEC, Built(tmp_path, LINKS), Runner()))
+    return root.path
+
+
+def test_absolute_links_of_packages_lead_to_the_root_they_are_in(linked):
+    links = {name: os.readlink(linked / name) for name, text in LINKS.items() if text.startswith("-> ")}
+    assert links == {
+        "usr/lib/vax-linux-gnu/libx.so": "../../../lib/vax-linux-gnu/libx.so.1",
+        "usr/lib/llvm-17/lib/clang/17/include": "../../../../../include/clang",
+        "usr/bin/cc": "../../etc/alternatives/cc",
+        "etc/alternatives/cc": "../../usr/bin/gcc",
+        "usr/share/same": "../lib/vax-linux-gnu",
+        "vmlinuz": "boot/vmlinuz",
+    }
+    assert (linked / "usr/lib/vax-linux-gnu/libx.so").read_text() == "library"
+    assert (linked / "usr/lib/llvm-17/lib/clang/17/include/stddef.h").read_text() == "header"
+    assert (linked / "usr/bin/cc").read_text() == "compiler"
+
+
+def test_a_root_can_be_moved_below_another(linked, tmp_path):
+    (tmp_path / "other").mkdir()
+    linked.rename(tmp_path / "other/sysroot")
+    assert (tmp_path / "other/sysroot/usr/lib/vax-linux-gnu/libx.so").read_text() == "library"
+    assert (tmp_path / "other/sysroot/usr/bin/cc").read_text() == "compiler"
+
+
+def test_no_link_of_a_real_root_leads_out_of_it(tiny_root):
+    tree = tiny_root.root.path
+    links = [path for path in tree.rglob("*") if path.is_symlink()]
+    assert len(links) > 10
+    assert [path for path in links if os.readlink(path).startswith("/")] == []
+    assert [path for path in links if not path.resolve().is_relative_to(tree.resolve())] == []

@@ -272,6 +272,59 @@ def test_cancelling_ends_everything_inside(sandbox, mounts, processes):
     asyncio.run(body())
 
 
+@pytest.fixture
+def cross(mounts, tmp_path):
+    """What a cross build mounts besides: a sysroot, a prefix in it, programs of this machine in the midst of both."""
+    for name in ("sysroot/usr/lib/llvm-17/bin", "sysroot/opt", "sysroot/tmp", "inside/llvm/bin", "tools/bin"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "sysroot/usr/lib/llvm-17/bin/clang").write_text("of the board")
+    (tmp_path / "sysroot/usr/lib/llvm-17/libLLVM.so").write_text("of the board")
+    (tmp_path / "inside/of-inside").write_text("inside")
+    (tmp_path / "inside/llvm/bin/clang").write_text("of the board")
+    (tmp_path / "tools/bin/clang").write_text("of this machine")
+    native = dict.fromkeys(("/usr/lib/llvm-17/bin", f"{FINAL}/llvm/bin"), tmp_path / "tools/bin")
+    return replace(mounts, sysroot=tmp_path / "sysroot", sysroot_prefix=tmp_path / "inside", native=native)
+
+
+def test_a_cross_build_has_all_of_the_host_machine_below_the_sysroot(cross):
+    argv = Sandbox(cross.source, cross).wrap(["true"], ENV, cwd="/build")
+    readable = [argv[index + 2] for index, word in enumerate(argv) if word == "--ro-bind"]
+    ours = [place for place in readable if place.startswith("/sysroot")]
+    assert ours == [
+        "/sysroot",
+        f"/sysroot{FINAL}",
+        f"/sysroot{FINAL}/llvm/bin",
+        "/sysroot/usr/lib/llvm-17/bin",
+    ], "what lies in another comes after it"
+    writable = [argv[index + 2] for index, word in enumerate(argv) if word == "--bind"]
+    assert writable == ["/build", "/stage", "/run/jobserver"]
+    assert argv.index("/sysroot/opt") < argv.index(f"/sysroot{FINAL}")
+
+
+@pytest.mark.parametrize("missing", ["sysroot", "sysroot_prefix"])
+def test_a_native_build_has_no_sysroot(cross, missing):
+    argv = Sandbox(cross.source, replace(cross, **{missing: None})).wrap(["true"], ENV, cwd="/build")
+    assert not [word for word in argv if word.startswith("/sysroot")]
+
+
+def test_libraries_of_the_host_machine_have_programs_of_this_one_beside(sh, sandbox, cross):
+    box = replace(sandbox, mounts=cross)
+    assert sh("cat /sysroot/usr/lib/llvm-17/bin/clang", box) == "of this machine"
+    assert sh("cat /sysroot/usr/lib/llvm-17/libLLVM.so", box) == "of the board"
+    assert sh(f"cat /sysroot{FINAL}/of-inside /sysroot{FINAL}/llvm/bin/clang", box) == "insideof this machine"
+    assert sh("cat /sysroot/opt/rocm/of-inside", box) == "inside"
+    assert sh(f"cat {FINAL}/of-prefix", box) == "prefix", "the other prefix is where it was"
+    assert sorted(sh("ls -A /sysroot/opt", box).split()) == ["rocm", "rocm-5.6.1"]
+
+
+@pytest.mark.parametrize("place", ["x", "tmp/x", "opt/x", "opt/rocm-5.6.1/x", "usr/lib/llvm-17/bin/x"])
+def test_nothing_below_the_sysroot_can_be_written(sh, sandbox, cross, place):
+    box = replace(sandbox, mounts=cross)
+    assert sh("echo fine", box) == "fine\n"
+    with pytest.raises(ProcessError):
+        sh(f"echo > /sysroot/{place}", box)
+
+
 def test_on_the_host_places_are_where_they_are(mounts, tmp_path):
     host = Host(mounts)
     assert host.path("source") == host.path("source", "rocr") == str(tmp_path / "source")
