@@ -76,15 +76,18 @@ def cross_tools(site: Site) -> dict[str, Path]:
 
 
 def native_programs(site: Site, needs: Iterable[Node]) -> dict[str, Path]:
-    """Return directories below the sysroot whose programs have to be the build machine's, to be run."""
+    """Return directories below the sysroot whose programs have to be the build machine's, to be run.
+
+    CMake is led to the sysroot for what is needed as a tool too: libraries and programs are found in one place.
+    """
     found = {}
     root = site.made.root
-    for need in (need for need in needs if site.is_cross(need)):
+    for need in needs:
         needed = site.plan.at(need)
         if needed.recipe.build_programs is None or root is None:
             continue
         place = f"{needed.values[f'home:{need.component}']}/{needed.recipe.build_programs}"
-        provider = root.path if needed.provided is not None else site.stage(replace(need, machine_name="build"))
+        provider = root.path if needed.provided else site.stage(replace(need, machine_name=Machine.BUILD.value))
         found[place] = provider / place[1:]
     return found
 
