@@ -149,7 +149,7 @@ class Pipeline:
                 raise UsageError(
                     f"{job.name} has to be built, but the manifest names no source for it",
                     where=job.component.where,
-                    hint=f"add it to sources, or let the distribution provide it with --system {job.name}",
+                    hint=f"add it to sources, or let the distribution provide it with --system {job.node.component}",
                 )
             yield Step("configure", watch.timed(self._bind(component.configure, job)))
             yield Step("build", watch.timed(self._bind(component.build, job)))
