@@ -1,0 +1,151 @@
+"""Which tasks a plan becomes, with which steps, and what each of them waits for."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from rocmbuild.errors import UsageError
+from rocmbuild.plan.plan import Built
+from rocmbuild.run.output import Output
+from rocmbuild.run.pipeline import Phase, Pipeline
+from rocmbuild.tools.apt import ArchiveFinder
+from rocmbuild.workspace import Cache
+
+
+@pytest.fixture
+def tasks(tmp_path):
+    """Return a function that makes the tasks of a site, by name; sources and apt are never asked."""
+
+    def make(site, phase=Phase.BUILD, *, roots=True, verify=False):
+        if not roots:
+            made = {machine: dataclasses.replace(area.made, roots={}) for machine, area in site.areas.items()}
+            areas = {machine: dataclasses.replace(area, made=made[machine]) for machine, area in site.areas.items()}
+            site = dataclasses.replace(site, areas=areas)
+        output = Output(site, Cache(tmp_path / "cache"), ArchiveFinder({}, None, False))
+        pipeline = Pipeline(site, None, output, None, tmp_path / "cache/roots", "--branch small")
+        return {task.name: task for task in pipeline.tasks(phase, verify=verify)}
+
+    return make
+
+
+def built(site, machine=None):
+    """Return stamps that say that the components for a machine were built, and their packages made."""
+    return {
+        job.node: Built(job.key, None, job.package_key, 1.0, "output")
+        for job in site.plan.jobs
+        if machine in (None, job.node.machine_name)
+    }
+
+
+def test_a_native_build_has_a_source_and_a_task_for_each_component(make_site, tasks):
+    found = tasks(make_site(cross=False))
+    names = {"zstd", "llvm", "device", "runtime", "app"}
+    assert set(found) == names | {f"{name} source" for name in names} | {"repository"}
+    assert found["app"].needs == {"app source", "runtime source", "zstd", "llvm", "device", "runtime"}
+    assert found["device"].needs == {"device source", "llvm", "zstd"}
+
+
+TOOLS = {"zstd (build)", "llvm (build)", "device (build)"}
+OWN = {"zstd", "llvm", "device", "runtime", "app"}
+
+
+def test_a_cross_build_has_a_task_for_each_machine(make_site, tasks):
+    found = tasks(make_site())
+    sources = {f"{name} source" for name in (TOOLS | OWN) - {"device"}}
+    assert set(found) == TOOLS | OWN | sources | {"repository"}
+    assert found["device (build)"].needs == {"device (build) source", "llvm (build)", "zstd (build)"}
+    assert found["device"].needs == {"device (build)", "device (build) source"}
+    assert found["runtime"].needs == {"runtime source", "device"}
+    assert found["app"].needs == {*TOOLS, "app source", "runtime source", "zstd", "llvm", "device", "runtime"}
+
+
+def steps(task):
+    return [step.name for step in task.steps]
+
+
+def test_packages_are_made_for_the_host_machine_only(make_site, tasks):
+    found = tasks(make_site())
+    assert steps(found["app"]) == ["configure", "build", "install", "check", "package"]
+    assert steps(found["device"]) == ["install", "check", "package"], "taken over"
+    assert steps(found["device (build)"]) == ["configure", "build", "install"]
+
+
+def test_logs_lie_in_the_area_of_the_machine(make_site, tasks, tmp_path):
+    found = tasks(make_site())
+    logs = tmp_path / "w/logs/small"
+    assert found["llvm (build)"].logs("build") == logs / "testix-amd64/llvm/build.log"
+    assert found["llvm"].logs("build") == logs / "testix-riscv64/llvm/build.log"
+    assert found["llvm (build) source"].logs("fetch") == logs / "testix-amd64/llvm/fetch.log"
+
+
+def test_each_machine_waits_for_its_roots(make_site, tasks):
+    found = tasks(make_site(), roots=False)
+    roots = {"build root", "cross root", "sysroot", "emulator"}
+    assert roots <= set(found)
+    assert found["device (build)"].needs & roots == {"build root"}
+    assert found["app"].needs & roots == {"cross root", "sysroot", "emulator"}
+
+
+def test_with_tools_of_an_earlier_build_only_the_host_machine_is_built_for(make_site, tasks):
+    before = make_site()
+    site = make_site(built(before, "build"))
+    found = tasks(site, roots=False)
+    assert not TOOLS & set(found)
+    assert "build root" not in found
+    assert set(found) >= OWN
+    assert found["device"].needs >= {"device (build) source"}, "its licenses are read there"
+    assert not found["app"].needs & TOOLS
+
+
+def test_a_root_that_two_machines_share_is_made_once(make_site, tasks):
+    site = make_site()
+    build, host = site.areas.values()
+    spec = build.made.specs["build root"]
+    shared = dataclasses.replace(host.made, specs={**host.made.specs, "cross root": spec})
+    areas = dict(zip(site.areas, (build, dataclasses.replace(host, made=shared)), strict=True))
+    found = tasks(dataclasses.replace(site, areas=areas), roots=False)
+    assert "cross root" not in found
+    assert found["app"].needs & {"build root", "sysroot", "emulator"} == {"build root", "sysroot", "emulator"}
+
+
+def test_everything_of_both_machines_is_fetched(make_site, tasks):
+    found = tasks(make_site(), Phase.FETCH, roots=False)
+    sources = {f"{name} source" for name in (TOOLS | OWN) - {"device"}}
+    assert set(found) == sources | {"build root", "cross root", "sysroot", "emulator"}
+
+
+def test_nothing_is_left_to_do_but_the_repository(make_site, tasks):
+    assert set(tasks(make_site(built(make_site())))) == {"repository"}
+
+
+def test_verification_of_a_cross_build_waits_for_the_roots_it_takes(make_site, tasks):
+    site = make_site(built(make_site()))
+    found = tasks(site, Phase.VERIFY, roots=False, verify=True)
+    assert {"cross root", "sysroot", "emulator"} <= found["test root"].needs
+    assert "build root" not in found
+    assert "test root" in found["verify"].needs
+    native = make_site(built(make_site(cross=False)), cross=False)
+    assert tasks(native, Phase.VERIFY, roots=False, verify=True)["test root"].needs == set()
+
+
+@pytest.mark.parametrize("phase", [Phase.PACKAGE, Phase.VERIFY])
+def test_what_is_not_built_cannot_be_packaged(make_site, tasks, phase):
+    site = make_site(built(make_site(), "build"))
+    with pytest.raises(UsageError) as caught:
+        tasks(site, phase)
+    assert caught.value.message.startswith(f"cannot {phase.value} yet: ")
+    assert caught.value.message.endswith("must be built, or built again, first")
+    assert "app" in caught.value.message
+    assert "(build)" not in caught.value.message
+
+
+def test_a_tool_without_a_source_is_told_by_the_name_that_options_take(release, make_site, tasks):
+    site = make_site()
+    release.components("zstd", "llvm", "device", "runtime", "app")
+    site = dataclasses.replace(site, plan=release.cross_plan(components=("device",)))
+    with pytest.raises(UsageError) as caught:
+        tasks(site)
+    assert caught.value.message == "zstd (build) has to be built, but the manifest names no source for it"
+    assert caught.value.hint.endswith("let the distribution provide it with --system zstd")
