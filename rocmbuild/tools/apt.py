@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from rocmbuild.errors import FetchError, RootError, UsageError
-from rocmbuild.model.target import Distribution
+from rocmbuild.model.target import Distribution, Suite
 from rocmbuild.process import ProcessError, Runner
 from rocmbuild.tools.aptconf import configuration
 from rocmbuild.tools.waiting import held
@@ -26,6 +26,12 @@ _INSTALL = re.compile(r"^Inst (?P<name>[^ ]+) .*?\((?P<version>[^ ]+) .*\[(?P<ar
 _ORIGIN = "Debian"
 _GONE = re.compile(r"(?<!\S)404(?!\S)")
 _STALE = ("is expired", "is not valid yet", "Valid-Until")
+_FAILED = re.compile(r"Failed to fetch (?P<url>\S+)\s+(?P<reason>.*)")
+_MISMATCH = ("File has unexpected size", "Hash Sum mismatch")
+"""What apt says of an index that is not the one its suite's signed Release file lists."""
+
+OUT_OF_STEP = "the mirror is being updated, or is out of step: try again later, or use another one (--apt-mirror)"
+"""What to do about such an index."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,42 @@ class Archive:
             for suite in distribution.suites
             if (base := self.base(suite.archive)) is not None
         ]
+
+
+def tailed(runner: Runner) -> Runner:
+    """Return a runner with the same log, but with nothing of earlier programs in its tail."""
+    return Runner(log=runner.log, on_line=runner.on_line, inherit=runner.inherit)
+
+
+async def with_usable_suites(
+    distribution: Distribution, arch: str, attempt: Callable[[Distribution, Runner], Awaitable[object]], runner: Runner
+) -> Distribution:
+    """Do what fetches indices, without the suites that the mirror has out of step for ``arch``; return the rest.
+
+    Mirrors copy architectures that few ask for now and then, so that an index of updates may be older than the signed
+    file that lists it. The first suite is the distribution itself and never left out. Raises ProcessError.
+    """
+    while True:
+        try:
+            await attempt(distribution, tailed(runner))
+            return distribution
+        except ProcessError as error:
+            lost = out_of_step(error.tail, distribution)
+            if not lost or distribution.suites[0] in lost:
+                raise
+        if runner.on_line is not None:
+            names = " and ".join(suite.name for suite in lost)
+            runner.on_line(f"going on without {names}: this mirror has them out of step for {arch}")
+        distribution = replace(distribution, suites=tuple(s for s in distribution.suites if s not in lost))
+
+
+def out_of_step(lines: Sequence[str], distribution: Distribution) -> tuple[Suite, ...]:
+    """Return the suites of which apt got another index than is signed for; none if it failed for another reason."""
+    failures = [match for line in lines if (match := _FAILED.search(line))]
+    if not all(any(words in failure["reason"] for words in _MISMATCH) for failure in failures):
+        return ()
+    urls = [failure["url"] for failure in failures]
+    return tuple(suite for suite in distribution.suites if any(f"/dists/{suite.name}/" in url for url in urls))
 
 
 @dataclass(frozen=True)
@@ -125,12 +167,21 @@ class Apt:
     """downloaded packages, shared by all distributions"""
 
     async def update(self, runner: Runner) -> None:
-        """Fetch the package indices; signatures are always checked, freshness unless stale ones are allowed."""
+        """Fetch the package indices; signatures are always checked, freshness unless stale ones are allowed.
+
+        Updates that the mirror has out of step are left out, for all that follows; raises FetchError.
+        """
         config = self._configure()
-        try:
+
+        async def attempt(distribution: Distribution, runner: Runner) -> None:
+            self._write_sources(distribution)
             await self._apt(runner, config, "update", "--error-on=any")
+
+        try:
+            await with_usable_suites(self.distribution, self.arch, attempt, runner)
         except ProcessError as error:
             raise self._update_error(error) from error
+        await self._require_architecture(config, runner)
 
     async def closure(self, packages: Sequence[str], runner: Runner) -> list[Available]:
         """Return ``packages`` and all they depend on, in the versions apt would install."""
@@ -169,6 +220,17 @@ class Apt:
                 ) from error
         return [self.archives / item.file_name for item in packages]
 
+    async def _require_architecture(self, config: Path, runner: Runner) -> None:
+        """Raise FetchError if the distribution is not made for the architecture: apt passes over that in silence."""
+        argv = ["apt-get", "-c", str(config), "indextargets", "--format", "$(RELEASE)", "Created-By: Packages"]
+        indices = (await runner.capture(argv, env=self.archive.environment)).decode().split()
+        first = self.distribution.suites[0]
+        if first.name not in indices:
+            raise FetchError(
+                f"{self.archive.base(first.archive)} has no packages of {self.distribution.name} for {self.arch}",
+                hint="choose another --distribution; or a mirror that carries the architecture, with --apt-mirror URL",
+            )
+
     async def _apt(self, runner: Runner, config: Path, *arguments: str) -> None:
         await runner.run(["apt-get", "-c", str(config), *arguments], env=self.archive.environment)
 
@@ -178,18 +240,26 @@ class Apt:
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         (self.archives / "partial").mkdir(parents=True, exist_ok=True)
         (self.directory / "status").touch()
-        write_text(self.directory / "sources.list", "\n".join(self.archive.source_lines(self.distribution)) + "\n")
+        if not self._sources.exists():
+            self._write_sources(self.distribution)
         config = self.directory / "apt.conf"
         text = configuration(
             self.directory,
             status=self.directory / "status",
-            sources=self.directory / "sources.list",
+            sources=self._sources,
             archives=self.archives,
             arch=self.arch,
             allow_stale=self.archive.allow_stale,
         )
         write_text(config, text)
         return config
+
+    @property
+    def _sources(self) -> Path:
+        return self.directory / "sources.list"
+
+    def _write_sources(self, distribution: Distribution) -> None:
+        write_text(self._sources, "\n".join(self.archive.source_lines(distribution)) + "\n")
 
     def _update_error(self, error: ProcessError) -> FetchError:
         lines = [line for line in error.tail if line.startswith(("E:", "W:"))]
@@ -200,10 +270,11 @@ class Apt:
                 hint="use another mirror (--apt-mirror), or accept it with --allow-stale-archive; "
                 "its signature is checked all the same",
             )
+        check = "check the network and the addresses in the machine's apt configuration, or use --apt-mirror"
         return FetchError(
             f"the package index of {self.distribution.name} could not be fetched: {' '.join(lines)[:400]}",
             log=error.log,
-            hint="check the network and the addresses in the machine's apt configuration, or use --apt-mirror",
+            hint=OUT_OF_STEP if out_of_step(error.tail, self.distribution) else check,
         )
 
 

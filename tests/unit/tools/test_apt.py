@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from rocmbuild.errors import FetchError, RootError, UsageError
 from rocmbuild.model.target import Distribution, Suite
 from rocmbuild.process import ProcessError, Runner
-from rocmbuild.tools.apt import Apt, Archive, ArchiveFinder, Available, choose_addresses, find_archive
+from rocmbuild.tools.apt import Apt, Archive, ArchiveFinder, Available, choose_addresses, find_archive, out_of_step
+from tests.unit.tools.signed import signed_archive
 
 MAIN = "http://archive.example/debian/"
 SECURITY = "http://archive.example/debian-security/"
@@ -21,10 +23,12 @@ DISTRIBUTION = Distribution(
     "",
     "testix1",
     None,
+    ("amd64",),
     (Suite("one", "main", ("main", "contrib")), Suite("one-security", "security", ("main",))),
     "gcc",
     "g++",
     (),
+    None,
 )
 
 
@@ -167,6 +171,93 @@ def test_an_archive_that_is_not_signed_is_refused(tmp_path, keyring):
     release.write_text("Suite: one\nDate: Thu, 01 Jan 2026 00:00:00 UTC\nArchitectures: amd64\nComponents: main\n")
     with pytest.raises(FetchError, match="is not signed"):
         asyncio.run(real(tmp_path, f"file://{tmp_path}/archive/", keyring=keyring).update(Runner()))
+
+
+SUITES = ("one", "one-updates", "one-security")
+SIZE = "File has unexpected size (720 != 1108). Mirror sync in progress? [IP: 192.0.2.1 80]"
+
+
+def suites(*names):
+    return dataclasses.replace(DISTRIBUTION, suites=tuple(Suite(name, "main", ("main",)) for name in names))
+
+
+@pytest.mark.parametrize(
+    ("failures", "lost"),
+    [
+        ([], []),
+        ([("one-updates", SIZE)], ["one-updates"]),
+        ([("one-security", "Hash Sum mismatch"), ("one-updates", SIZE)], ["one-updates", "one-security"]),
+        ([("one", SIZE), ("one-updates", SIZE)], ["one", "one-updates"]),
+        ([("one-updates", SIZE), ("one", "404  Not Found [IP: 192.0.2.1 80]")], []),
+        ([("one-updates", "404  Not Found")], []),
+        ([("other", SIZE)], []),
+    ],
+)
+def test_which_suites_are_out_of_step(failures, lost):
+    lines = [f"E: Failed to fetch {MAIN}dists/{suite}/main/x/Packages.xz  {why}" for suite, why in failures]
+    found = out_of_step(["Get:1 x", *lines, "   - Filesize:1108", "E: Some index files"], suites(*SUITES))
+    assert [suite.name for suite in found] == lost
+
+
+@pytest.fixture
+def own(tmp_path):
+    """An archive of our own, and apt for it; ``said`` is what the user sees."""
+    if not shutil.which("gpg") or not shutil.which("apt-ftparchive"):
+        pytest.skip("needs gpg and apt-ftparchive")
+    with signed_archive(tmp_path) as made:
+        for number, suite in enumerate(SUITES, 1):
+            made.suite(suite, f"{number}.0")
+        yield made
+
+
+def use(own, said=None, arch="amd64"):
+    """Fetch the indices as the program does; return the version of the package that would be installed."""
+    apt = Apt(own.archive, suites(*SUITES), arch, own.directory / "apt", own.directory / "debs")
+    runner = Runner(log=own.directory / "log", on_line=said.append if said is not None else None)
+    asyncio.run(apt.update(runner))
+    (found,) = asyncio.run(apt.closure(["tool"], runner))
+    return found.version
+
+
+def test_updates_that_are_out_of_step_are_left_out_and_named(own):
+    assert use(own) == "3.0"
+    own.out_of_step("one-updates")
+    own.out_of_step("one-security")
+    said = []
+    assert use(own, said) == "1.0"
+    notes = [line for line in said if "going on" in line]
+    assert notes == ["going on without one-updates and one-security: this mirror has them out of step for amd64"]
+
+
+def test_updates_are_used_again_once_they_are_in_step(own):
+    own.out_of_step("one-security")
+    assert use(own) == "2.0"
+    own.suite("one-security", "3.1")
+    assert use(own) == "3.1"
+
+
+def test_the_distribution_itself_must_be_in_step(own):
+    own.out_of_step("one")
+    own.out_of_step("one-updates")
+    with pytest.raises(FetchError) as caught:
+        use(own)
+    assert caught.value.message.startswith("the package index of testix could not be fetched: E: Failed to fetch")
+    assert caught.value.hint.startswith("the mirror is being updated, or is out of step: try again later")
+
+
+def test_updates_that_are_not_signed_are_an_error(own):
+    release = own.directory / "dists/one-updates/InRelease"
+    release.write_text(release.read_text().replace("Suite: one-updates", "Suite: one-update"))
+    with pytest.raises(FetchError) as caught:
+        use(own)
+    assert "one-updates InRelease" in caught.value.message
+
+
+def test_an_architecture_that_the_archive_does_not_have(own):
+    with pytest.raises(FetchError) as caught:
+        use(own, arch="riscv64")
+    assert caught.value.message == f"file:{own.directory}/ has no packages of testix for riscv64"
+    assert "choose another --distribution" in caught.value.hint
 
 
 def test_nothing_of_the_machines_configuration_is_touched(apt):
