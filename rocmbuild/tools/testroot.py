@@ -3,6 +3,7 @@
 A build root is only unpacked; here every package script runs. The base comes from mmdebstrap and is kept as
 a tarball. Commands run in bubblewrap without a network, as root of the throw-away system: packages are
 resolved and downloaded outside, by the machine's apt in private directories, and installed inside.
+Everything inside a root of another architecture runs by emulation.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from urllib.parse import quote
 from rocmbuild.errors import RootError
 from rocmbuild.model.target import Distribution
 from rocmbuild.process import BASE_ENVIRONMENT, ProcessError, Runner
-from rocmbuild.tools.apt import LOCK, Archive
+from rocmbuild.tools.apt import LOCK, OUT_OF_STEP, Archive, out_of_step, tailed, with_usable_suites
 from rocmbuild.tools.aptconf import COMMON, PREFERENCES, configuration
+from rocmbuild.tools.emulation import Emulation, as_root
 from rocmbuild.tools.waiting import held
 from rocmbuild.workspace import remove_tree, write_text
 
@@ -43,12 +45,16 @@ _DPKG = "force-unsafe-io"
 
 @dataclass(frozen=True)
 class BaseSpec:
-    """What a fresh root begins with: a distribution's essential packages, apt, and ``packages``."""
+    """What a fresh root begins with: a distribution's essential packages, apt, and ``packages``.
+
+    ``emulation`` runs it if this machine cannot; by which emulator makes no difference to what is in it.
+    """
 
     archive: Archive
     distribution: Distribution
     arch: str
     packages: tuple[str, ...] = ()
+    emulation: Emulation | None = None
 
     @property
     def key(self) -> str:
@@ -58,6 +64,20 @@ class BaseSpec:
         digest = hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
         return f"{self.distribution.name}-{self.arch}-fresh-{digest}"
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Return what the emulator needs in the environment, if there is one."""
+        return self.emulation.environment if self.emulation else {}
+
+    def emulated(self, argv: Sequence[str]) -> list[str]:
+        """Return an argv that runs ``argv`` as root, where programs of the architecture can be run."""
+        return self.emulation.wrap(argv) if self.emulation else as_root(argv)
+
+    async def require(self, runner: Runner) -> None:
+        """Raise RootError if this machine does not allow the emulation."""
+        if self.emulation:
+            await self.emulation.require(runner)
+
 
 async def make_base(spec: BaseSpec, directory: Path, runner: Runner) -> Path:
     """Return the tarball of ``spec`` in ``directory``, making it if there is none; RootError if that fails."""
@@ -66,10 +86,10 @@ async def make_base(spec: BaseSpec, directory: Path, runner: Runner) -> Path:
         runner = replace(runner, inherit=(*runner.inherit, lock))
         if tarball.is_file():
             return tarball
+        await spec.require(tailed(runner))
         unfinished = directory / f".{spec.key}.unfinished"
         try:
-            argv = _mmdebstrap(spec, unfinished, await _proxies(runner))
-            await _tailed(runner).run(argv, env=spec.archive.environment)
+            await _make(spec, unfinished, runner)
             unfinished.rename(tarball)
         except ProcessError as error:
             raise RootError(
@@ -80,6 +100,16 @@ async def make_base(spec: BaseSpec, directory: Path, runner: Runner) -> Path:
         finally:
             unfinished.unlink(missing_ok=True)
     return tarball
+
+
+async def _make(spec: BaseSpec, tarball: Path, runner: Runner) -> None:
+    proxies = await _proxies(runner)
+
+    async def attempt(distribution: Distribution, runner: Runner) -> None:
+        argv = _mmdebstrap(replace(spec, distribution=distribution), tarball, proxies)
+        await runner.run(argv, env={**spec.archive.environment, **spec.environment})
+
+    await with_usable_suites(spec.distribution, spec.arch, attempt, runner)
 
 
 @dataclass(frozen=True)
@@ -101,6 +131,7 @@ class FreshRoot:
 
     async def open(self, tarball: Path, runner: Runner) -> None:
         """Unpack a base, in place of what was there, and fetch the package indices; raises RootError."""
+        await self.spec.require(tailed(runner))
         await self.remove(runner)
         for path in (self.path, self._lists / "partial", self.directory / "cache", self.archives / "partial"):
             path.mkdir(parents=True, exist_ok=True)
@@ -119,19 +150,28 @@ class FreshRoot:
         command += ["--bind", str(self.archives), "/var/cache/apt/archives"]
         command += ["--bind", str(self._lists), "/var/lib/apt/lists"]
         command += ["--ro-bind", str(self.repository), str(self.repository)]
-        for key, value in env.items():
+        for key, value in {**self.spec.environment, **env}.items():
             command += ["--setenv", key, value]
-        return as_root([*command, "--chdir", cwd, "--", *argv])
+        return self.spec.emulated([*command, "--chdir", cwd, "--", *argv])
 
     async def update(self, runner: Runner) -> None:
-        """Fetch the package indices of the archive and of the repository; RootError if that fails."""
-        try:
+        """Fetch the package indices of the archive and of the repository; RootError if that fails.
+
+        Updates that the mirror has out of step are left out, for both apts.
+        """
+
+        async def attempt(distribution: Distribution, runner: Runner) -> None:
+            self._write_sources(distribution)
             await self._outside(runner, "update", "--error-on=any")
+
+        try:
+            await with_usable_suites(self.spec.distribution, self.spec.arch, attempt, runner)
         except ProcessError as error:
+            check = "check the network; an index past its date is accepted with --allow-stale-archive"
             raise RootError(
                 f"the package indices for {self.spec.distribution.name} could not be fetched: {reasons(error)}",
                 log=error.log,
-                hint="check the network; an index past its date is accepted with --allow-stale-archive",
+                hint=OUT_OF_STEP if out_of_step(error.tail, self.spec.distribution) else check,
             ) from error
 
     async def install(self, names: Sequence[str], runner: Runner) -> None:
@@ -143,7 +183,7 @@ class FreshRoot:
                 locked = replace(runner, inherit=(*runner.inherit, lock))
                 await self._outside(locked, "--download-only", *argv)
             phase = "installed"
-            await _tailed(runner).run(self.enter(["apt-get", *argv]))
+            await tailed(runner).run(self.enter(["apt-get", *argv]))
         except ProcessError as error:
             listed = ", ".join(names) if len(names) <= 5 else f"{len(names)} packages"
             raise RootError(f"{listed} cannot be {phase}: {reasons(error)}", log=error.log) from error
@@ -151,7 +191,7 @@ class FreshRoot:
     async def purge(self, names: Sequence[str], runner: Runner) -> None:
         """Remove packages with their configuration; RootError if a package script fails."""
         try:
-            await _tailed(runner).run(self.enter(["apt-get", "--yes", "purge", *names]))
+            await tailed(runner).run(self.enter(["apt-get", "--yes", "purge", *names]))
         except ProcessError as error:
             raise RootError(f"the packages cannot be purged: {reasons(error)}", log=error.log) from error
 
@@ -168,15 +208,13 @@ class FreshRoot:
     async def _outside(self, runner: Runner, *arguments: str) -> None:
         """Run the machine's apt, which has the network, on the state of the root."""
         config = str(self.directory / "apt.conf")
-        await _tailed(runner).run(["apt-get", "-c", config, *arguments], env=self.spec.archive.environment)
+        await tailed(runner).run(["apt-get", "-c", config, *arguments], env=self.spec.archive.environment)
 
-
-def as_root(argv: Sequence[str]) -> list[str]:
-    """Return an argv that runs as root of this machine, or of a user namespace with the user's own sub-ids.
-
-    A root's files have several owners; without root rights that takes ranges in /etc/subuid and /etc/subgid.
-    """
-    return list(argv) if os.geteuid() == 0 else ["unshare", "--map-root-user", "--map-auto", "--", *argv]
+    def _write_sources(self, distribution: Distribution) -> None:
+        """Tell both apts, the one outside and the one inside, where packages come from."""
+        ours = f"deb [trusted=yes] file:{quote(str(self.repository))} ./"
+        lines = [*self.spec.archive.source_lines(distribution), ours]
+        (self.path / "etc/apt/sources.list").write_text("\n".join(lines) + "\n")
 
 
 def reasons(error: ProcessError) -> str:
@@ -188,20 +226,12 @@ def reasons(error: ProcessError) -> str:
     return " ".join(found or lines[-3:])[:600] or str(error)
 
 
-def _tailed(runner: Runner) -> Runner:
-    """Return a runner with the same log, but with nothing of earlier programs in its tail."""
-    return Runner(log=runner.log, on_line=runner.on_line, inherit=runner.inherit)
-
-
 def _configure(root: FreshRoot) -> None:
-    """Tell both apts, the one outside and the one inside, where packages come from."""
+    """Tell both apts, the one outside and the one inside, how to go about it."""
     etc = root.path / "etc"
     for unwanted in ((etc / "apt/sources.list.d").glob("*"), etc.glob("*/*.d/99mmdebstrap")):
         for path in unwanted:
             path.unlink()
-    ours = f"deb [trusted=yes] file:{quote(str(root.repository))} ./"
-    lines = [*root.spec.archive.source_lines(root.spec.distribution), ours]
-    (etc / "apt/sources.list").write_text("\n".join(lines) + "\n")
     (etc / "apt/apt.conf.d/rocmbuild").write_text(COMMON)
     (etc / "apt/preferences").write_text(PREFERENCES)
     (etc / "dpkg/dpkg.cfg.d/rocmbuild").write_text(f"{_DPKG}\n")
@@ -225,8 +255,11 @@ def _mmdebstrap(spec: BaseSpec, output: Path, proxies: Sequence[str]) -> list[st
     if spec.packages:
         options.append(f"--include={','.join(sorted(set(spec.packages)))}")
     lines = spec.archive.source_lines(spec.distribution)
+    if spec.emulation:
+        options.append("--skip=check/qemu")  # it would look for an emulator that the whole machine knows
     argv = ["mmdebstrap", "--mode=auto", "--variant=apt", "--format=tar", f"--architectures={spec.arch}"]
-    return [*argv, *options, spec.distribution.suites[0].name, str(output), *lines]
+    argv += [*options, spec.distribution.suites[0].name, str(output), *lines]
+    return spec.emulation.wrap(argv) if spec.emulation else argv
 
 
 async def _proxies(runner: Runner) -> list[str]:
@@ -237,12 +270,14 @@ async def _proxies(runner: Runner) -> list[str]:
 
 def _base_hint(error: ProcessError, spec: BaseSpec) -> str:
     text = "\n".join(error.tail)
-    if error.returncode is None:
+    if error.returncode is None or "mmdebstrap: No such file" in text:
         return "apt-get install mmdebstrap, or: rocmbuild doctor --fix"
+    if out_of_step(error.tail, spec.distribution):
+        return OUT_OF_STEP
     if "expired" in text or "Valid-Until" in text:
         return "use another mirror (--apt-mirror), or accept the old index with --allow-stale-archive"
     if "Exec format error" in text or "binfmt" in text:
-        return f"programs of {spec.arch} cannot be run: apt-get install qemu-user-static binfmt-support"
+        return f"this machine cannot run programs of {spec.arch}, and was given no emulator for them"
     if "newuidmap" in text or "subuid" in text:
         return "without root rights this takes uidmap, and a range for you in /etc/subuid and /etc/subgid"
     return "check the network and the log; rocmbuild doctor looks at what verification needs"

@@ -2,16 +2,19 @@
 
 import asyncio
 import dataclasses
-import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from rocmbuild.errors import RootError
 from rocmbuild.model.catalog import make_catalog
+from rocmbuild.model.target import Suite
 from rocmbuild.process import ProcessError, Runner
 from rocmbuild.tools.apt import Archive
-from rocmbuild.tools.testroot import BaseSpec, FreshRoot, as_root, make_base, reasons
+from rocmbuild.tools.emulation import Emulation
+from rocmbuild.tools.testroot import BaseSpec, FreshRoot, _configure, make_base, reasons
+from tests.unit.tools.signed import signed_archive
 
 ARCHIVE = Archive("http://archive.example/debian/", None, Path("/usr/share/keyrings/example.gpg"), False, {})
 SPEC = BaseSpec(ARCHIVE, make_catalog().distribution("debian-forky"), "amd64", ("make", "cmake"))
@@ -74,11 +77,61 @@ def test_a_command_inside_sees_the_root_the_repository_and_no_network(tmp_path):
     assert "--chdir /srv" in text
 
 
-def test_without_root_rights_the_users_own_ids_are_used(monkeypatch):
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert as_root(["tar"]) == ["unshare", "--map-root-user", "--map-auto", "--", "tar"]
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert as_root(["tar"]) == ["tar"]
+EMULATION = Emulation(Path("/roots/x/usr/bin/qemu-riscv64"), "riscv64", "EM_RISCV", "thead-c906")
+FOREIGN = dataclasses.replace(SPEC, arch="riscv64", emulation=EMULATION)
+
+
+def test_the_emulator_makes_no_other_base():
+    assert FOREIGN.key == dataclasses.replace(FOREIGN, emulation=None).key
+    other = dataclasses.replace(EMULATION, interpreter=Path("/elsewhere/qemu-riscv64"), cpu="max")
+    assert FOREIGN.key == dataclasses.replace(FOREIGN, emulation=other).key
+
+
+def test_a_command_of_another_architecture_is_emulated_with_its_processor(tmp_path):
+    argv = FreshRoot(FOREIGN, tmp_path / "place", tmp_path / "a", tmp_path / "r").enter(["true"], {"LANG": "C"})
+    native = FreshRoot(SPEC, tmp_path / "place", tmp_path / "a", tmp_path / "r").enter(
+        ["true"], {"QEMU_CPU": "thead-c906", "LANG": "C"}
+    )
+    assert argv == EMULATION.wrap(native)
+
+
+def test_without_its_emulator_no_base_is_begun(tmp_path):
+    with pytest.raises(RootError) as caught:
+        asyncio.run(make_base(FOREIGN, tmp_path, Runner(tmp_path / "log")))
+    assert caught.value.message.startswith("programs of riscv64 cannot be emulated here: ")
+    assert "mmdebstrap" not in (tmp_path / "log").read_text()
+
+
+def test_both_apts_go_without_updates_that_are_out_of_step(tmp_path):
+    if not shutil.which("gpg") or not shutil.which("apt-ftparchive"):
+        pytest.skip("needs gpg and apt-ftparchive")
+    names = ("one", "one-updates")
+    distribution = dataclasses.replace(
+        SPEC.distribution, suites=tuple(Suite(name, "main", ("main",)) for name in names)
+    )
+    with signed_archive(tmp_path) as own:
+        for name in names:
+            own.suite(name, "1.0")
+        own.out_of_step("one-updates")
+        fresh = FreshRoot(
+            BaseSpec(own.archive, distribution, "amd64"), tmp_path / "place", tmp_path / "debs", tmp_path / "repository"
+        )
+        for path in ("etc/apt/apt.conf.d", "etc/dpkg/dpkg.cfg.d", "var/lib/dpkg"):
+            (fresh.path / path).mkdir(parents=True)
+        (fresh.path / "var/lib/dpkg/status").touch()
+        for path in (tmp_path / "place/state/lists/partial", tmp_path / "debs/partial", tmp_path / "repository"):
+            path.mkdir(parents=True)
+        (tmp_path / "repository/Packages").touch()
+        _configure(fresh)
+        said = []
+        asyncio.run(fresh.update(Runner(tmp_path / "log", said.append)))
+        assert "going on without one-updates: this mirror has them out of step for amd64" in said
+        sources = (fresh.path / "etc/apt/sources.list").read_text()
+        assert [line.split()[3] for line in sources.splitlines()] == ["one", "./"]
+        own.out_of_step("one")
+        with pytest.raises(RootError) as caught:
+            asyncio.run(fresh.update(Runner(tmp_path / "log")))
+    assert caught.value.hint.startswith("the mirror is being updated")
 
 
 @pytest.mark.parametrize(
