@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rocmbuild.commands.finding import Finding, Status
-from rocmbuild.errors import RocmBuildError, UsageError
+from rocmbuild.errors import RocmBuildError, RootError, UsageError
 from rocmbuild.model.target import Distribution
 from rocmbuild.model.version import compare
 from rocmbuild.process import BASE_ENVIRONMENT, ProcessError, Runner
 from rocmbuild.tools.apt import HELPER, KEYRING, Archive
 from rocmbuild.tools.cmake import find_build_tools
+from rocmbuild.tools.emulation import Emulation
 from rocmbuild.ui.format import size
 
 DISK = 15 << 30
@@ -119,6 +120,16 @@ async def require_sandbox() -> None:
         f"no sandbox can be made, for it takes {found.subject}: {found.detail}",
         hint=f"{command}{found.advice or 'rocmbuild doctor --fix'}",
     )
+
+
+async def check_emulation(runner: Runner, interpreter: Path = Path("/bin/true")) -> Finding:
+    """Register something as an emulator, as the verification of a cross build does; nothing else needs one."""
+    probe = Emulation(interpreter, "other architectures", "EM_NONE")
+    try:
+        await probe.require(runner)
+    except RootError as error:
+        return Finding("emulation", "warning", error.message, advice=error.hint or "")
+    return Finding("emulation", "ok", "programs of other architectures can be emulated")
 
 
 def explain_namespaces(machine: Path, said: str) -> Finding:

@@ -155,6 +155,18 @@ def test_the_sandbox_is_really_tried():
     assert finding == Finding("user namespaces", "ok", "not used with --environment host")
 
 
+def test_emulation_is_really_tried(tmp_path):
+    namespace = ["unshare", "--user", "--mount", "--map-root-user"]
+    mount = ["mount", "-t", "binfmt_misc", "none", "/proc/sys/fs/binfmt_misc"]
+    works = subprocess.run([*namespace, *mount], check=False, capture_output=True).returncode == 0
+    finding = asyncio.run(checks.check_emulation(Runner()))
+    assert (finding.subject, finding.status) == ("emulation", "ok" if works else "warning")
+    finding = asyncio.run(checks.check_emulation(Runner(), tmp_path / "none"))
+    assert finding.status == "warning"
+    assert finding.detail.startswith("programs of other architectures cannot be emulated here: ")
+    assert finding.advice
+
+
 @pytest.mark.parametrize(
     ("free", "status"), [(checks.DISK, "ok"), (checks.DISK - 1, "warning"), (checks.DISK_LEAST - 1, "missing")]
 )
