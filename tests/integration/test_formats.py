@@ -14,6 +14,7 @@ from tests.integration.forge import Forge
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/formats.md").read_text()
+SCHEMAS = ("manifest", "recipe", "target", "distribution", "lock")
 
 LIBRARY = {
     "LICENSE": "MIT License\n\nCopyright (c) 2023 The Greeters\n",
@@ -44,7 +45,7 @@ def keys(schema: dict[str, Any]) -> Iterator[str]:
         yield from keys(value)
 
 
-@pytest.mark.parametrize("name", ["manifest", "recipe", "target", "lock"])
+@pytest.mark.parametrize("name", SCHEMAS)
 def test_every_key_of_a_schema_is_described(name):
     schema = json.loads((ROOT / f"rocmbuild/data/schemas/{name}.json").read_text())
     words = set(re.findall(r"`([^`\n]+)`", TEXT)) | {"format", "branch", "sources"}
@@ -54,10 +55,21 @@ def test_every_key_of_a_schema_is_described(name):
 
 def test_nothing_is_described_that_no_schema_admits():
     known = {"fatbin", "format"}
-    for name in ("manifest", "recipe", "target", "lock"):
+    for name in SCHEMAS:
         known |= set(keys(json.loads((ROOT / f"rocmbuild/data/schemas/{name}.json").read_text())))
     described = {word for row in re.findall(r"(?m)^\| (`.*?`) \|", TEXT) for word in re.findall(r"`(\w+)`", row)}
     assert described - known == set()
+
+
+def test_every_placeholder_is_described(release):
+    release.components("hip")
+    release.recipe("hip")
+    job = release.plan().job("hip")
+    names = {re.sub(r":hip$", ":NAME", name) for name in job.values}
+    described = {name for row in re.findall(r"(?m)^\| (`\{.*?`) \|", TEXT) for name in re.findall(r"\{([^}]+)\}", row)}
+    assert names - described == set()
+    of_checks = {"gpu", "gpus:comma", "scratch", "cross:cc", "cross:cxx", "toolchain"}
+    assert described == names | of_checks
 
 
 def test_the_example_is_built(toy):
