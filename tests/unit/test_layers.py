@@ -40,6 +40,7 @@ PURE = {"model", "plan"}
 STARTERS = {
     "process": {"asyncio.create_subprocess_exec"},
     "commands.shell": {"os.execve", "os.execvpe"},
+    "tools.binfmt": {"os.execvp"},
 }
 """Who may call which function that starts a program or becomes one."""
 
