@@ -58,6 +58,7 @@ async def examine(settings: Settings) -> list[Finding]:
         *checks.check_programs(root=root, sandboxed=sandboxed),
         *checks.check_subordinate_ids(root=root),
         *await checks.check_sandbox(Runner(), needed=sandboxed),
+        await checks.check_emulation(Runner()),
         checks.check_keyring(),
         *await _archive(settings),
         *checks.check_disk({"workspace": settings.workspace, "cache": settings.cache}),
