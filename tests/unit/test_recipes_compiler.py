@@ -257,6 +257,18 @@ PCH = """\
   $LLVM_DIR/bin/clang{link} $tmp/hiprtc_header.o -o $rtc_shared_lib_out -shared &&
   $LLVM_DIR/bin/clang{flags} -O3 -emit-llvm -c -o $tmp/tmp.bc -x hip-cpp-output $tmp/hiprtc &&
 """
+PLATFORM = """\
+  if(NOT DEFINED ENV{{HIP_PLATFORM}})
+{begin}execute_process(COMMAND ${{hip_HIPCONFIG_EXECUTABLE}} --platform
+      OUTPUT_VARIABLE HIP_PLATFORM
+      OUTPUT_STRIP_TRAILING_WHITESPACE){end}
+  else()
+"""
+ASKED = PLATFORM.format(begin="    ", end="")
+KNOWN = PLATFORM.format(
+    begin="    if(CMAKE_CROSSCOMPILING)\n      set(HIP_PLATFORM amd)\n    else()\n      ", end="\n    endif()"
+)
+
 X86 = "x86_64-unknown-linux-gnu"
 RISCV = MACHINES["riscv64"]
 
@@ -415,6 +427,15 @@ CASES = [
     *_rocclr_cases("clr-hip"),
     *_rocclr_cases("clr-opencl"),
     *_graph_cases(),
+    Case(
+        "clr-hip",
+        "hipamd/hip-config.cmake.in",
+        "HIPCONFIG",
+        ASKED,
+        KNOWN,
+        (KNOWN, "set(HIP_PLATFORM nvidia)\n"),
+        release="6.4",
+    ),
     _pch_case("-aux-triple", aux="riscv64-linux-gnu -fno-signed-char"),
     _pch_case("(?= -O3 )", flags=" --config=/clang.cfg"),
     _pch_case("(?= \\$tmp/hiprtc_header", link=" --config=/clang.cfg -fuse-ld=lld"),

@@ -1,5 +1,6 @@
-// Compile a kernel at run time for the GPU target named by the argument. That takes no GPU, but all of
-// the compiler: comgr, LLVM inside of it, the device libraries and HIP's embedded headers.
+// Compile a kernel at run time for the GPU target named by the argument, and write the code object to a file if
+// there is another one. That takes no GPU, but all of the compiler: comgr, LLVM inside of it, the device libraries
+// and HIP's embedded headers.
 #include <hip/hiprtc.h>
 
 #include <cstdio>
@@ -18,6 +19,13 @@ static bool failed(hiprtcResult status, const char *call) {
   return status != HIPRTC_SUCCESS;
 }
 
+static bool written(const char *path, const std::vector<char> &code) {
+  std::FILE *file = std::fopen(path, "wb");
+  if (file == nullptr) return false;
+  const size_t count = std::fwrite(code.data(), 1, code.size(), file);
+  return std::fclose(file) == 0 && count == code.size();
+}
+
 static void print_log(hiprtcProgram program) {
   size_t size = 0;
   if (hiprtcGetProgramLogSize(program, &size) != HIPRTC_SUCCESS || size == 0) return;
@@ -26,8 +34,8 @@ static void print_log(hiprtcProgram program) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 2) {
-    std::printf("usage: %s GFX\n", argv[0]);
+  if (argc != 2 && argc != 3) {
+    std::printf("usage: %s GFX [FILE]\n", argv[0]);
     return 2;
   }
   std::setvbuf(stdout, nullptr, _IONBF, 0);  // a crash must not take what was said before with it
@@ -46,6 +54,10 @@ int main(int argc, char **argv) {
   if (failed(hiprtcDestroyProgram(&program), "hiprtcDestroyProgram")) return 1;
   if (size < 64 || std::string(code.data(), 4) != "\177ELF") {
     std::printf("the code object of %zu bytes is no ELF file\n", size);
+    return 1;
+  }
+  if (argc == 3 && !written(argv[2], code)) {
+    std::printf("%s cannot be written\n", argv[2]);
     return 1;
   }
   std::printf("%s: code object of %zu bytes\n", argv[1], size);
