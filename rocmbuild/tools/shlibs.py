@@ -15,7 +15,7 @@ from pathlib import Path
 from debian.debian_support import Version
 
 from rocmbuild.errors import PackageError
-from rocmbuild.tools.elf import Elf, inspect, symbols
+from rocmbuild.tools.elf import Elf, inspect, opened, symbols
 from rocmbuild.tools.libraries import Library, LibraryRoot
 from rocmbuild.tools.relations import simplify
 
@@ -84,7 +84,7 @@ class Resolver:
             else:
                 promises.append(promise)
                 _raise(minimum, promise.templates[0], min(promise.versions, key=Version, default=""))
-        for symbol in symbols(binary.path).imported:
+        for symbol in symbols(binary.path).imported | _versions(binary.path):
             promise = next((promise for promise in promises if symbol in promise.symbols), None)
             if promise is not None:
                 version, number = promise.symbols[symbol]
@@ -109,13 +109,28 @@ class Resolver:
         return self._promises[key]
 
     def _shlibs(self, package: str, soname: str) -> str:
-        """Return what the shlibs file says; a package without one vouches for its own version and newer ones."""
+        """Return what the shlibs file says; a package without one vouches for its own version and newer ones.
+
+        There ``dpkg-shlibdeps`` fails, or leaves the package out if the soname has no version.
+        """
         path = self._root.info(package, "shlibs")
         found = parse_shlibs(path.read_text(encoding="utf-8"), soname) if path else None
         if found is not None:
             return found
         name, version = package.partition(":")[0], self._root.version(package)
         return f"{name} (>= {version})" if version else name
+
+
+def _versions(path: Path) -> frozenset[str]:
+    """Return the versions of symbols that a file asks its libraries for, named as the symbols that stand for them.
+
+    For some there is no other symbol: the version GLIBC_ABI_DT_RELR says that the loader must know a kind of
+    relocations. Source: ``dpkg-shlibdeps``, which counts them since dpkg 1.23.
+    """
+    with opened(path) as elf:
+        sections = elf.iter_sections("SHT_GNU_verneed") if elf is not None else ()
+        libraries = (versions for section in sections for _, versions in section.iter_versions())
+        return frozenset(f"{version.name}@{version.name}" for versions in libraries for version in versions)
 
 
 def parse_symbols(text: str, soname: str) -> Promise | None:
