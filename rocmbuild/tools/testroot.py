@@ -39,6 +39,8 @@ ENVIRONMENT: Mapping[str, str] = {
 _ISOLATION = ("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--unshare-net")
 _UNNEEDED = ("man", "doc", "locale")
 """What the base goes without, below /usr/share; packages installed later are whole, so that ``dpkg -V`` is content."""
+_ALONE = 'Debug::NoLocking "true";\n'
+"""The apt inside has its root to itself; other runs may download into the directory of packages it reads."""
 _DPKG = "force-unsafe-io"
 """Option of dpkg: a root that is thrown away need not survive a power failure."""
 
@@ -232,7 +234,7 @@ def _configure(root: FreshRoot) -> None:
     for unwanted in ((etc / "apt/sources.list.d").glob("*"), etc.glob("*/*.d/99mmdebstrap")):
         for path in unwanted:
             path.unlink()
-    (etc / "apt/apt.conf.d/rocmbuild").write_text(COMMON)
+    (etc / "apt/apt.conf.d/rocmbuild").write_text(f"{COMMON}{_ALONE}")
     (etc / "apt/preferences").write_text(PREFERENCES)
     (etc / "dpkg/dpkg.cfg.d/rocmbuild").write_text(f"{_DPKG}\n")
     text = configuration(
