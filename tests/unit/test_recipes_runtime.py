@@ -22,7 +22,8 @@ X86 = "#if defined(__i386__) || defined(__x86_64__)\n"
 
 def edits(recipe, arch="riscv64", *, version=OLD, cross=True):
     """Return the edits of a recipe as they are for one machine."""
-    facts = Facts(version, "5.6.1", "17.0.6", arch, frozenset({"llvm", "rocr"}), cross=cross)
+    others = {"roct"} if version == OLD else set()  # the thunk moved into the sources of the runtime
+    facts = Facts(version, "5.6.1", "17.0.6", arch, frozenset({"llvm", "rocr"} | others), cross=cross)
     return CATALOG.recipe(recipe).resolve(facts).edits
 
 
