@@ -11,7 +11,7 @@ from rocmbuild.plan.graph import Machine
 from rocmbuild.run import surroundings
 from rocmbuild.run.site import Site
 from rocmbuild.tools import toolchain
-from rocmbuild.tools.sandbox import BUILD, Mounts, Sandbox
+from rocmbuild.tools.sandbox import BUILD, TOOLS, Mounts, Sandbox
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class CrossConsumer:
             stage=scratch,
             prefix=installed,
             final_prefix=prefix,
-            tools=surroundings.cross_tools(self.site),
+            tools={**self.site.tools.mounts, **surroundings.cross_tools(self.site)},
             sysroot=made.sysroot.path,
             sysroot_prefix=installed,
             native=surroundings.native_programs(self.site, hosts),
@@ -53,7 +53,7 @@ class CrossConsumer:
         selection = self.site.plan.selection
         prefix = where.path("prefix")
         return {
-            "PATH": f"{where.path('tool', 'cmake')}/bin:{surroundings.SYSTEM_PATH}",
+            "PATH": f"{where.path('tool', 'cmake')}/bin:{TOOLS}:{surroundings.SYSTEM_PATH}",
             "HOME": "/home",
             "LANG": "C.UTF-8",
             "CMAKE_PREFIX_PATH": prefix,

@@ -245,9 +245,14 @@ class _Session:
     def _repeats(self, step: CheckStep) -> tuple[str, ...]:
         return self.job.gpus if step.each_gpu else ("",)
 
+    def _repeated(self, word: str) -> list[str]:
+        """Return a word once, or once for each GPU target if it names each."""
+        return [word.replace("{gpus:each}", gpu) for gpu in self.job.gpus] if "{gpus:each}" in word else [word]
+
     async def _step(self, name: str, scratch: str, step: CheckStep, gpu: str) -> bool:
         values = self._values(scratch, gpu)
-        argv = [substitute(word, values, name) for word in step.run]
+        words = (each for word in step.run for each in self._repeated(word))
+        argv = [substitute(word, values, name) for word in words]
         env = {**ENVIRONMENT, **{key: substitute(value, values, name) for key, value in step.environment}}
         try:
             async with asyncio.timeout(TIME_LIMIT):
