@@ -8,13 +8,12 @@ from itertools import chain
 import pytest
 
 from rocmbuild.errors import UsageError
-from rocmbuild.model.catalog import make_catalog
 from rocmbuild.model.condition import Facts
 from rocmbuild.model.gpu import select
 from rocmbuild.model.manifest import Manifest
 from rocmbuild.model.recipe import Resolved
+from tests.shipped import CATALOG
 
-CATALOG = make_catalog()
 BRANCHES = tuple(CATALOG.branches())
 ARCHITECTURES = ("amd64", "arm64", "riscv64")
 

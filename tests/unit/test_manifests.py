@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from rocmbuild.model.catalog import make_catalog
 from rocmbuild.model.recipe import Edit
 from rocmbuild.plan.graph import Machine
 from rocmbuild.plan.plan import Action, Plan, make_plan
 from rocmbuild.plan.selection import Selection, resolve
 from rocmbuild.tools.edits import apply_edits
+from tests.shipped import CATALOG
 
-CATALOG = make_catalog()
 RELEASES = {
     # branch: the number of its packages, the one of the two distributions it is built for unless told otherwise
     "rocm-5.6.x": ("50601", "debian-12"),

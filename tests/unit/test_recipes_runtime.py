@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import pytest
 
 from rocmbuild.errors import EditError
-from rocmbuild.model.catalog import make_catalog
 from rocmbuild.model.condition import Facts
 from rocmbuild.tools.edits import apply_edits
+from tests.shipped import CATALOG
 
-CATALOG = make_catalog()
 RUNTIMES = ("device-libs", "rocm-cmake", "rocm-core", "rocm-smi-lib", "rocminfo", "rocr", "roct")
 OLD, NEW = "1.9.0", "1.15.0"
 X86 = "#if defined(__i386__) || defined(__x86_64__)\n"
