@@ -68,7 +68,7 @@ def test_every_placeholder_is_described(release):
     names = {re.sub(r":hip$", ":NAME", name) for name in job.values}
     described = {name for row in re.findall(r"(?m)^\| (`\{.*?`) \|", TEXT) for name in re.findall(r"\{([^}]+)\}", row)}
     assert names - described == set()
-    of_checks = {"gpu", "gpus:comma", "scratch", "cross:cc", "cross:cxx", "toolchain"}
+    of_checks = {"gpu", "gpus:comma", "gpus:each", "scratch", "cross:cc", "cross:cxx", "toolchain"}
     assert described == names | of_checks
 
 
