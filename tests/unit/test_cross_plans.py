@@ -7,13 +7,12 @@ from functools import cache
 import pytest
 
 from rocmbuild.commands.session import load_recipes
-from rocmbuild.model.catalog import make_catalog
 from rocmbuild.model.template import placeholders_in
 from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.plan import Plan, make_plan
 from rocmbuild.plan.selection import CROSS_ROOT, SYSROOT, Selection
+from tests.shipped import CATALOG
 
-CATALOG = make_catalog()
 PC = CATALOG.target("x86_64")
 
 CASES = [
