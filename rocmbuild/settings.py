@@ -97,7 +97,7 @@ def load_settings(arguments: Arguments, environ: Mapping[str, str], directory: P
         **_words(arguments),
         command=arguments.command,
         branch=values.get("branch"),
-        target=values.get("target"),
+        target=_target(values.get("target"), directory),
         distribution=values.get("distribution"),
         gpus=values.get("gpu", ()),
         system=values.get("system", ()),
@@ -135,6 +135,13 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
     known = [option.variable for option in OPTIONS.values() if option.layers]
     names = (name for name in sorted(environ) if name.startswith("ROCMBUILD_") and name not in known)
     return {name: nearest(name, known) for name in names}
+
+
+def _target(name: str | None, directory: Path) -> str | None:
+    """Return the name of a target; a file of the user's is named so that it is found from anywhere."""
+    if name is None or not name.endswith((".yaml", ".yml")):
+        return name
+    return str(directory / Path(name).expanduser())
 
 
 def _words(arguments: Arguments) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def _pipeline(session: Session, jobserver: Jobserver) -> Pipeline:
         apt=session.apt,
         roots=session.cache.roots,
         rerun=session.rerun(),
+        rerun_tools=session.rerun(Machine.BUILD),
     )
 
 

@@ -78,9 +78,13 @@ class Session:
             archives=self.cache.downloads / "debs",
         )
 
-    def rerun(self) -> str:
-        """Return the options that repeat this run, without verb and components."""
-        return shlex.join(_options(self.settings))
+    def rerun(self, machine: Machine = Machine.HOST) -> str:
+        """Return the options that repeat this run for a machine, without verb and components."""
+        settings, selection = self.settings, self.plan.selection
+        if machine is Machine.BUILD:
+            target = selection.target_of(machine).name
+            settings = replace(settings, target=target, distribution=selection.distribution.name)
+        return shlex.join(_options(settings))
 
 
 async def open_session(settings: Settings, runner: Runner) -> Session:

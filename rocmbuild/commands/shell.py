@@ -35,6 +35,7 @@ async def _prepare(settings: Settings, name: str) -> list[str]:
     runner = Runner(log=settings.workspace / "logs" / "shell.log")
     session = await open_session(settings, runner)
     job = session.plan.job(name)
+    job = session.plan.at(job.twin) if job.twin is not None else job
     if session.sandboxed:
         await require_sandbox()
     await _make_roots(session, runner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -49,16 +49,25 @@ class Catalog:
         return _found(self.target_dirs, "*.yaml")
 
     def target(self, name: str) -> Target:
-        """Return a target by name, or by the path of a file of the user's own."""
-        if name.endswith((".yaml", ".yml")):
-            return load_target(Path(name))
-        return load_target(_pick("target", name, self.targets()))
+        """Return a target by name, or by the path of a file of the user's own.
+
+        What is not the usual target of its architecture is told apart by its name, unless it says a variant.
+        """
+        own = name.endswith((".yaml", ".yml"))
+        target = load_target(Path(name) if own else _pick("target", name, self.targets()))
+        usual = {other.arch: other.name for other in map(load_target, _usual_targets().values()) if not other.variant}
+        if target.variant is None and usual.get(target.arch, target.name) != target.name:
+            return replace(target, variant=target.name)
+        return target
 
     def target_for(self, machine: str) -> Target:
-        """Return the target that is this machine; ``machine`` is what ``uname -m`` prints."""
-        for path in self.targets().values():
+        """Return the usual target that is this machine; ``machine`` is what ``uname -m`` prints.
+
+        A user's own is taken only if none that ships is.
+        """
+        for path in (*_usual_targets().values(), *self.targets().values()):
             target = load_target(path)
-            if target.runs_on(machine):
+            if target.runs_on(machine) and target.variant is None:
                 return target
         raise UsageError(f"no target describes this machine ({machine})", hint="write one, or name one with --target")
 
@@ -85,6 +94,10 @@ def make_catalog(manifests: Sequence[Path] = (), recipes: Sequence[Path] = (), t
         recipe_dirs=(*recipes, _shipped("recipes")),
         target_dirs=(*targets, _PACKAGE / "data" / "targets"),
     )
+
+
+def _usual_targets() -> dict[str, Path]:
+    return _found((_PACKAGE / "data" / "targets",), "*.yaml")
 
 
 def _shipped(name: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rocmbuild.model.condition import Facts, holds
 from rocmbuild.model.document import Document
@@ -35,7 +35,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Edit:
-    """A declarative change to one file: find and replace ``count`` times, or ``write`` it anew.
+    """A declarative change to one file: find and replace ``count`` times (``any``: at least once), or ``write`` it.
 
     ``find`` and ``present`` are regular expressions in multi-line mode. An ``optional`` edit mends what a build can
     do without: where it does not fit it is left out, and that is said.
@@ -45,7 +45,7 @@ class Edit:
     why: str
     find: str = ""
     replace: str = ""
-    count: int = 1
+    count: int | Literal["any"] = 1
     present: str | None = None
     write: str | None = None
     optional: bool = False

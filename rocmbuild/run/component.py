@@ -10,6 +10,7 @@ from pathlib import Path
 from rocmbuild.errors import StepError
 from rocmbuild.model.recipe import Discard
 from rocmbuild.model.template import substitute
+from rocmbuild.plan.graph import Machine
 from rocmbuild.plan.plan import Job, Plan
 from rocmbuild.process import ProcessError, Runner, describe_exit
 from rocmbuild.run.site import Site
@@ -171,4 +172,7 @@ def _read(log: Path) -> str:
 
 
 def _shell(job: Job, site: Site) -> str:
-    return f"rocmbuild shell {job.node.component} --workspace {site.workspace.path}"
+    selection = site.plan.selection
+    native = f" --target {selection.target_of(job.node.machine).name} --distribution {selection.distribution.name}"
+    options = "" if job.node.machine is Machine.HOST else native
+    return f"rocmbuild shell {job.node.component}{options} --workspace {site.workspace.path}"

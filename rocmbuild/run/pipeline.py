@@ -49,6 +49,8 @@ class Pipeline:
     roots: Path
     rerun: str
     """the command line of this run, without verb and components"""
+    rerun_tools: str = ""
+    """the same for components of the build machine, which are those of a native build"""
 
     def tasks(self, phase: Phase, *, verify: bool) -> list[Task]:
         """Return the tasks of a phase; UsageError if it needs what is not built yet."""
@@ -134,9 +136,12 @@ class Pipeline:
             needs=frozenset(needs),
             cost=job.cost if job.action is Action.BUILD else 1.0,
             memory=job.recipe.memory if job.action is Action.BUILD else 0,
-            rerun=f"rocmbuild build {self.rerun} --no-verify {job.node.component}",
+            rerun=f"rocmbuild build {self._rerun(job)} --no-verify {job.node.component}",
             logs=self._logs(job),
         )
+
+    def _rerun(self, job: Job) -> str:
+        return self.rerun if job.node.machine is Machine.HOST else self.rerun_tools
 
     def _logs(self, job: Job) -> Callable[[str], Path]:
         workspace, name = self.site.area(job.node).workspace, job.node.component
@@ -186,7 +191,7 @@ class Pipeline:
             name=_source_name(job.node),
             steps=(Step("fetch", fetch, Uses.NETWORK), Step("prepare", prepare, Uses.NOTHING)),
             cost=5,
-            rerun=f"rocmbuild fetch {self.rerun} {job.node.component}",
+            rerun=f"rocmbuild fetch {self._rerun(job)} {job.node.component}",
             logs=self._logs(job),
         )
 

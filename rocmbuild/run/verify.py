@@ -283,7 +283,17 @@ class _Session:
         return {f"{file} for {gpu}": digest for gpu, digest in found.items()}
 
     def _compare_device_code(self, name: str, made: Mapping[str, str]) -> None:
-        """Compare device code with that of the same check on other machines: byte for byte, it must be the same."""
+        """Compare device code with that of the same check on other machines: byte for byte, it must be the same.
+
+        So must files of one name be that checks of one component made, by the build machine's compiler and by ours.
+        """
+        component = name.partition("/")[0]
+        for file, digest in made.items():
+            for made_before, earlier in self.device_code.items():
+                check, _, name_before = made_before.partition(": ")
+                if name_before == file and check.startswith(f"{component}/"):
+                    failure = None if earlier == digest else f"the bytes differ from those of {check}"
+                    self._add(name, f"{file}, the same as in {check}", failure)
         self.device_code |= {f"{name}: {file}": digest for file, digest in made.items()}
         for place, known in self.job.references.items():
             for file, digest in made.items():

@@ -141,14 +141,14 @@ def _replaced(edit: Edit, draft: _Draft) -> Outcome | Problem:
         return Problem(edit.where, f"the edit of {edit.file} is not a valid regular expression: {error}")
     if times == 0 and present is not None and (found := len(present.findall(draft.text))):
         return Outcome("present", edit.file, found, edit.why)
-    if times != edit.count:
+    if times == 0 or edit.count not in (times, "any"):
         return _mismatch(edit, pattern, draft.text, times)
     draft.text, draft.changed = text, True
     return Outcome("applied", edit.file, times, edit.why)
 
 
 def _mismatch(edit: Edit, pattern: re.Pattern[str], text: str, times: int) -> Problem:
-    message = f"{edit.file}: {edit.find!r} matches {_times(times)}, expected {_times(edit.count)} ({edit.why})"
+    message = f"{edit.file}: {edit.find!r} matches {_times(times)}, expected {_expected(edit)} ({edit.why})"
     if times:
         lines = [text.count("\n", 0, match.start()) + 1 for match in pattern.finditer(text)][:8]
         return Problem(
@@ -159,6 +159,10 @@ def _mismatch(edit: Edit, pattern: re.Pattern[str], text: str, times: int) -> Pr
     return Problem(
         edit.where, message, "\n    ".join(["lines that look like it:", *found, advice]) if found else advice
     )
+
+
+def _expected(edit: Edit) -> str:
+    return _times(edit.count) if isinstance(edit.count, int) else "at least once"
 
 
 def _times(count: int) -> str:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -468,6 +469,9 @@ def test_an_edit_leaves_alone_what_has_no_need_of_it(tmp_path: Path, case: Case)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_an_edit_that_does_not_fit_is_an_error_or_said_to_be_left_out(tmp_path: Path, case: Case) -> None:
     twice = case.before + case.before
+    if any(edit.count == "any" for edit in case.chosen):
+        assert [outcome.times for outcome in change(tmp_path, case.chosen, {case.file: twice})] == [2]
+        return
     if case.lenient:
         assert [outcome.kind for outcome in change(tmp_path, case.chosen, {case.file: twice})] == ["left out"]
     else:
@@ -590,12 +594,17 @@ def found_library(tree: Path, file: str, **variables: str) -> str:
     return str(line).replace(str(tree), "")
 
 
+def config(release: str, command: str) -> str:
+    """Return the text as a release has it: until 5.6 it was for one of two compilers, and indented."""
+    text = EXECUTE.format(command=command)
+    return f"if(NOT HIP_COMPILER)\n{indent(text, '  ')}endif()\n" if release == "5.6" else text
+
+
 @pytest.mark.parametrize(("release", "name", "command"), CONFIGS)
 def test_a_project_links_the_builtins_of_its_own_machine(tmp_path: Path, release: str, name: str, command: str) -> None:
     file = f"hipamd/{name}"
     chosen = [edit for edit in edits("clr-hip", "riscv64", release) if edit.file == file]
-    source = EXECUTE.format(command=command)
-    assert [outcome.kind for outcome in change(tmp_path, chosen, {file: source})] == ["applied"]
+    assert [outcome.kind for outcome in change(tmp_path, chosen, {file: config(release, command)})] == ["applied"]
     assert found_library(tmp_path, file) == "0: /native/lib/linux/libclang_rt.builtins-x86_64.a"
     sysroot = {"CMAKE_CXX_COMPILER_TARGET": "riscv64-linux-gnu", "CMAKE_SYSROOT": f"{tmp_path}/sysroot"}
     below = found_library(tmp_path, file, **sysroot)
@@ -608,7 +617,7 @@ def test_a_project_does_without_builtins_that_are_nowhere(
     tmp_path: Path, release: str, name: str, command: str
 ) -> None:
     file = f"hipamd/{name}"
-    change(tmp_path, edits("clr-hip", "arm64", release), {file: EXECUTE.format(command=command)})
+    change(tmp_path, edits("clr-hip", "arm64", release), {file: config(release, command)})
     found = found_library(tmp_path, file, CMAKE_CXX_COMPILER_TARGET="aarch64-linux-gnu")
     assert found.startswith("none at /native/lib/aarch64-unknown-linux-gnu/")
 
