@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rocmbuild.errors import RocmBuildError
+from rocmbuild.errors import RocmBuildError, VerifyError
 from rocmbuild.model.catalog import make_catalog
 from rocmbuild.model.recipe import Check, CheckStep, Waiver
 from rocmbuild.model.verdict import VerifyRow
@@ -89,9 +89,9 @@ def packages(tmp_path):
 
 @pytest.fixture
 def run(tmp_path, spec, bases, packages):
-    """Return a function that verifies packages and returns the rows; it keeps the notes and the progress."""
+    """Return a function that verifies packages and returns the rows; it keeps the notes, progress and device code."""
 
-    def verified(*names, checks=(), waivers=(), gpus=("gfx1030", "gfx90a")):
+    def verified(*names, checks=(), waivers=(), gpus=("gfx1030", "gfx90a"), **others):
         root = FreshRoot(spec, tmp_path / "fresh", bases / "archives", packages.repository)
         job = Verification(
             root=root,
@@ -102,10 +102,13 @@ def run(tmp_path, spec, bases, packages):
             gpus=gpus,
             target=make_catalog().target("x86_64"),
             prefix=PREFIX,
+            **others,
         )
         verified.notes, verified.progress = [], []
         progress = lambda *what: verified.progress.append(what)  # noqa: E731
-        return asyncio.run(verify(job, Runner(tmp_path / "verify.log"), verified.notes.append, progress))
+        proof = asyncio.run(verify(job, Runner(tmp_path / "verify.log"), verified.notes.append, progress))
+        verified.device_code = proof.device_code
+        return proof.rows
 
     return verified
 
@@ -133,7 +136,13 @@ def test_good_packages_pass_every_check_and_leave_nothing(run, packages, tmp_pat
             CheckStep(("cat", "program.txt"), expect="^text of"),
             CheckStep(("make", "--version"), expect="^GNU Make"),
             CheckStep(("hello", "--greeting={prefix} {gpus:comma}"), expect="^{prefix} {gpus:comma}$"),
-            CheckStep(("sh", "-c", "echo $X; pwd; exit 3"), 3, "^gfx[0-9a]+\n{scratch}$", True, (("X", "{gpu}"),)),
+            CheckStep(
+                ("sh", "-c", "echo $X; pwd; exit 3"),
+                exit=3,
+                expect="^gfx[0-9a]+\n{scratch}$",
+                each_gpu=True,
+                environment=(("X", "{gpu}"),),
+            ),
         ),
         fatbin="code.o",
     )
@@ -261,3 +270,89 @@ def test_a_check_that_hangs_is_ended(run, packages, monkeypatch):
     (row,) = failed(run("empty", checks=[Check("slow", "", steps=(CheckStep(("sleep", "600")),))]))
     assert row == VerifyRow("clr/slow", "sleep 600", "fail", row.detail)
     assert "must end within 0 seconds and did not" in row.detail
+
+
+class Neighbor:
+    """A build machine that uses the packages of another: here this one, outside of the fresh root."""
+
+    @property
+    def values(self):
+        return {"cross:cc": "gcc"}
+
+    def wrap(self, argv, env, installed, scratch):
+        inside = [word.replace("INSTALLED", str(installed)) for word in argv]
+        return ["env", f"--chdir={scratch}", *(f"{key}={value}" for key, value in env.items()), *inside]
+
+
+def test_a_step_on_the_build_machine_uses_what_is_installed_and_the_next_one_what_it_made(run, packages, tmp_path):
+    library(packages.tree("good") / "lib/libgood.so.1", "int good(void) { return 42; }\n", "-Wl,-soname,libgood.so.1")
+    (packages.tree("good") / "lib/libgood.so").symlink_to("libgood.so.1")
+    packages.deb("good", depends="libc6")
+    program = tmp_path / "main.c"
+    program.write_text("int good(void); int main(void) { return good(); }\n")
+    link = ("-LINSTALLED/lib", "-Wl,-rpath,{prefix}/lib", "-lgood", "-o", "main")
+    steps = (
+        CheckStep(("{cross:cc}", "main.c", *link), on="build"),
+        CheckStep(("./main",), exit=42),
+        CheckStep(("sh", "-c", "echo $WHERE; exit 1"), on="build", environment=(("WHERE", "outside"),)),
+    )
+    check = Check("cross", "is used by another machine", files=(program,), steps=steps)
+    (row,) = failed(run("good", checks=[check], consumer=Neighbor()))
+    assert row.subject == "sh -c 'echo $WHERE; exit 1'"
+    assert "must exit with status 0, exited with status 1; its last lines: outside" in row.detail
+    assert not (tmp_path / "fresh/root/main").exists()
+
+
+def test_without_a_build_machine_nothing_can_be_tried_on_one(run, packages):
+    packages.deb("empty")
+    check = Check("cross", "", steps=(CheckStep(("true",), on="build"),))
+    with pytest.raises(VerifyError, match="true is to run on the build machine, which is the target itself"):
+        run("empty", checks=[check])
+
+
+@pytest.fixture
+def compiled(packages, tmp_path):
+    """A check that makes device code: a fat binary, and a file for each GPU."""
+    packages.deb("empty")
+    fat = elf(tmp_path, padded(plain("gfx1030")) + plain("gfx90a", code=b"\x7fELFother" * 30))
+    make = CheckStep(("sh", "-c", "printf 'code for %s' {gpu} > {gpu}.co"), each_gpu=True)
+    return Check("compiled", "", files=(fat,), steps=(make,), fatbin="code.o", device_code=("{gpu}.co",))
+
+
+def test_device_code_is_compared_with_that_of_other_machines(run, compiled):
+    assert failed(run("empty", checks=[compiled])) == []
+    sums = dict(run.device_code)
+    assert {name: len(digest) for name, digest in sums.items()} == dict.fromkeys(
+        [
+            "clr/compiled: code.o for gfx1030",
+            "clr/compiled: code.o for gfx90a",
+            "clr/compiled: gfx1030.co",
+            "clr/compiled: gfx90a.co",
+        ],
+        64,
+    )
+    assert sums["clr/compiled: gfx1030.co"] == hashlib.sha256(b"code for gfx1030").hexdigest()
+    assert sums["clr/compiled: code.o for gfx1030"] != sums["clr/compiled: code.o for gfx90a"]
+
+    known = {"testix-amd64": sums, "testix-arm64": {**sums, "clr/compiled: gfx90a.co": "0" * 64}}
+    rows = [row for row in run("empty", checks=[compiled], references=known) if "the same as on" in row.subject]
+    assert {row.subject: row.status for row in rows} == {
+        f"{file}, the same as on {place}": "fail" if (file, place) == ("gfx90a.co", "testix-arm64") else "pass"
+        for file in ("code.o for gfx1030", "code.o for gfx90a", "gfx1030.co", "gfx90a.co")
+        for place in known
+    }
+    (row,) = failed(rows)
+    assert row.detail == "the bytes differ from those that testix-arm64 makes"
+
+
+def test_what_another_machine_has_no_code_of_is_not_compared(run, compiled):
+    known = {"testix-amd64": {"clr/another: gfx1030.co": "0" * 64}}
+    assert failed(run("empty", checks=[compiled], references=known)) == []
+
+
+def test_with_nothing_to_compare_a_cross_build_says_so(run, compiled):
+    rows = run("empty", checks=[compiled], consumer=Neighbor())
+    (row,) = [row for row in rows if row.status == "skipped"]
+    assert (row.check, row.subject) == ("clr/compiled", "device code as on other machines")
+    assert "to compare with" in row.detail
+    assert failed(rows) == []
