@@ -24,7 +24,7 @@ def tasks(tmp_path):
             areas = {machine: dataclasses.replace(area, made=made[machine]) for machine, area in site.areas.items()}
             site = dataclasses.replace(site, areas=areas)
         output = Output(site, Cache(tmp_path / "cache"), ArchiveFinder({}, None, False))
-        pipeline = Pipeline(site, None, output, None, tmp_path / "cache/roots", "--branch small")
+        pipeline = Pipeline(site, None, output, None, tmp_path / "cache/roots", "--branch small", "--target pc")
         return {task.name: task for task in pipeline.tasks(phase, verify=verify)}
 
     return make
@@ -78,6 +78,13 @@ def test_logs_lie_in_the_area_of_the_machine(make_site, tasks, tmp_path):
     assert found["llvm (build)"].logs("build") == logs / "testix-amd64/llvm/build.log"
     assert found["llvm"].logs("build") == logs / "testix-riscv64/llvm/build.log"
     assert found["llvm (build) source"].logs("fetch") == logs / "testix-amd64/llvm/fetch.log"
+
+
+def test_a_tool_is_built_again_as_a_native_build_would(make_site, tasks):
+    found = tasks(make_site())
+    assert found["llvm"].rerun == "rocmbuild build --branch small --no-verify llvm"
+    assert found["llvm (build)"].rerun == "rocmbuild build --target pc --no-verify llvm"
+    assert found["llvm (build) source"].rerun == "rocmbuild fetch --target pc llvm"
 
 
 def test_each_machine_waits_for_its_roots(make_site, tasks):
