@@ -232,6 +232,9 @@ class _Session:
         for pattern in check.device_code:
             for gpu in self.job.gpus if "{gpu}" in pattern else ("",):
                 output = substitute(pattern, self._values(scratch, gpu), name)
+                if not (place / output).is_file():
+                    self._add(name, output, "the steps must make this file, and did not")
+                    continue
                 made[output] = await asyncio.to_thread(sha256_file, place / output)
         self._compare_device_code(name, made)
 
@@ -253,11 +256,12 @@ class _Session:
         values = self._values(scratch, gpu)
         words = (each for word in step.run for each in self._repeated(word))
         argv = [substitute(word, values, name) for word in words]
-        env = {**ENVIRONMENT, **{key: substitute(value, values, name) for key, value in step.environment}}
+        own = {key: substitute(value, values, name) for key, value in step.environment}
+        env = {**ENVIRONMENT, **own}
         try:
             async with asyncio.timeout(TIME_LIMIT):
                 if step.on == "build":
-                    status, lines = await self._outside(argv, dict(step.environment), scratch)
+                    status, lines = await self._outside(argv, own, scratch)
                 else:
                     status, lines = await self._inside(argv, env, scratch)
             failure = _judge(step.exit, _pattern(step, values, name), status, lines)
