@@ -87,7 +87,7 @@ class StepEnded(Event):
 
 @dataclass(frozen=True)
 class TaskEnded(Event):
-    """A task ended; ``status`` is ``done`` or ``failed``."""
+    """A task ended; ``status`` is ``done``, ``kept`` (what it would have made is there already) or ``failed``."""
 
     task: str
     status: str

@@ -137,6 +137,14 @@ OPTIONS = {
             metavar="FORMAT",
             layers=False,
         ),
+        Option(
+            "why",
+            "text",
+            "output",
+            "say which inputs of COMPONENT changed since it was built",
+            metavar="COMPONENT",
+            layers=False,
+        ),
         Option("fix", "flag", "output", "install the Debian packages that are missing", layers=False),
         Option("host", "flag", "output", "examine this machine as the one that uses the packages", layers=False),
         Option("events", "path", "output", "write what happens as JSON lines", metavar="FILE"),
@@ -176,8 +184,11 @@ VERBS = {
             "plan",
             "show what a build would do, without doing it",
             "[COMPONENT...]",
-            (*_BUILD, "format"),
-            (("rocmbuild plan --branch rocm-5.6.x --format dot", "the graph for Graphviz"),),
+            (*_BUILD, "format", "why"),
+            (
+                ("rocmbuild plan --branch rocm-5.6.x --format dot", "the graph for Graphviz"),
+                ("rocmbuild plan --branch rocm-5.6.x --why rocr", "what changed since it was built"),
+            ),
         ),
         Verb(
             "fetch",

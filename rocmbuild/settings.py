@@ -56,6 +56,7 @@ class Settings:
     recipes: tuple[Path, ...] = ()
     targets: tuple[Path, ...] = ()
     format: str = "table"
+    why: str | None = None
     fix: bool = False
     host: bool = False
     events: Path | None = None
@@ -117,6 +118,7 @@ def load_settings(arguments: Arguments, environ: Mapping[str, str], directory: P
         recipes=values.get("recipes", ()),
         targets=values.get("targets", ()),
         format=values.get("format", "table"),
+        why=values.get("why"),
         fix=values.get("fix", False),
         host=values.get("host", False),
         events=values.get("events"),

@@ -12,7 +12,8 @@ from rocmbuild.model.recipe import Recipe
 from rocmbuild.model.recipe_reader import load_recipe
 from rocmbuild.model.target import CrossTools, Distribution, Emulator, Suite, Target
 from rocmbuild.plan.graph import Machine, Node
-from rocmbuild.plan.plan import Built, Plan, make_plan
+from rocmbuild.plan.history import Built
+from rocmbuild.plan.plan import Plan, make_plan
 from rocmbuild.plan.selection import Selection
 
 TARGET = Target(
@@ -135,3 +136,23 @@ class Release:
     def cross_plan(self, *stamps, **changes) -> Plan:
         """Return the plan of a cross build, from TARGET for BOARD."""
         return self.plan(*stamps, **{"target": BOARD, "build": TARGET, **changes})
+
+
+def output_of(node: Node) -> str:
+    """Return the digest of what a component gave, as ``stamps_of`` has it."""
+    return f"output of {node}"
+
+
+def stamps_of(
+    plan: Plan, root: str | Mapping[Machine, str | None] | None = "R", seconds: float = 7.0
+) -> dict[Node, Built]:
+    """Return stamps that say all of a plan was built, with one root or one for each machine."""
+    gives = {job.node: job.key if job.provided else output_of(job.node) for job in plan.jobs}
+    found = {}
+    for job in plan.jobs:
+        used = root[job.node.machine] if isinstance(root, Mapping) else root
+        needs = {name: gives[node] for name, node in job.consumed.items()}
+        output = output_of(job.node)
+        debs = job.debs_key(output, needs, used)
+        found[job.node] = Built(job.key, used, debs, seconds, output, (job.record(needs),), job.inputs)
+    return found

@@ -11,7 +11,7 @@ from rocmbuild.commands.checks import require_sandbox
 from rocmbuild.commands.session import Session, open_session, remember
 from rocmbuild.errors import UsageError
 from rocmbuild.plan.graph import Machine
-from rocmbuild.plan.plan import Action
+from rocmbuild.plan.history import Action
 from rocmbuild.process import Runner
 from rocmbuild.run.output import Output
 from rocmbuild.run.pipeline import VERIFY, Phase, Pipeline

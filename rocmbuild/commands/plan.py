@@ -8,6 +8,8 @@ import sys
 
 from rocmbuild.commands.session import Session, open_session
 from rocmbuild.errors import UsageError, nearest
+from rocmbuild.plan.history import Action, why
+from rocmbuild.plan.plan import Job
 from rocmbuild.process import Runner
 from rocmbuild.settings import Settings
 
@@ -18,7 +20,12 @@ def run(settings: Settings) -> int:
     """Print the plan as a table, as JSON or as a Graphviz graph."""
     if settings.format not in FORMATS:
         raise UsageError(f"plan has no format {settings.format}", hint=nearest(settings.format, FORMATS))
+    if settings.why is not None and settings.format == "dot":
+        raise UsageError("why a component is built is told as table or json, not as dot")
     session = asyncio.run(open_session(settings, Runner()))
+    if settings.why is not None:
+        _explain(session, settings.why)
+        return 0
     rows = [job.row() for job in session.plan.jobs]
     if settings.format == "json":
         print(json.dumps({**_head(session), "jobs": rows}, indent=1))
@@ -32,6 +39,33 @@ def run(settings: Settings) -> int:
 
         show(make_console(sys.stdout), render_table(rows, reasons=settings.verbosity > 0))
     return 0
+
+
+def _explain(session: Session, name: str) -> None:
+    """Print what changed about a component since it was built, for each machine that it is built for."""
+    jobs = [job for job in session.plan.jobs if job.node.component == name]
+    if not jobs:
+        names = sorted({job.node.component for job in session.plan.jobs})
+        raise UsageError(f"this plan has no component {name}", hint=nearest(name, names))
+    changes = {job.name: _changes(session, job) for job in jobs}
+    if session.settings.format == "json":
+        found = {job.name: {**job.row(), "changed": changes[job.name]} for job in jobs}
+        print(json.dumps(found, indent=1))
+        return
+    for job in jobs:
+        print(f"{job.name}: {job.action.value}, {job.reason}")
+        print("".join(f"  {line}\n" for line in changes[job.name]), end="")
+
+
+def _changes(session: Session, job: Job) -> list[str]:
+    area = session.areas[job.node.machine]
+    built = area.stamps.read(job.node.component)
+    if built is None:
+        return ["never built, or what was built is gone"]
+    lines = [str(change) for change in why(job.wanted(area.made.digest), built, job.inputs)]
+    if job.repackage and job.action is not Action.BUILD:
+        lines.append("packages: what shapes them changed, or they are gone")
+    return lines or ["nothing changed"]
 
 
 def _head(session: Session) -> dict[str, object]:

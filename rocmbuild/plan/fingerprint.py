@@ -43,25 +43,41 @@ def changes_identity(recipe: Resolved) -> dict[str, Any]:
     }
 
 
+def source_inputs(component: Component, recipe: Resolved) -> dict[str, Any]:
+    """Return everything that decides the tree a component is built from."""
+    return {
+        "source": source_identity(component.source, recipe),
+        "subdir": component.subdir,
+        "changes": changes_identity(recipe),
+    }
+
+
 def source_key(component: Component, recipe: Resolved) -> str:
     """Return the key of the tree a component is built from."""
-    return digest(
-        {
-            "source": source_identity(component.source, recipe),
-            "subdir": component.subdir,
-            "changes": changes_identity(recipe),
-        }
-    )
+    return digest(source_inputs(component, recipe))
 
 
 def build_key(inputs: Mapping[str, Any]) -> str:
-    """Return the static key of a component: everything that decides its bytes, its needs by their keys."""
+    """Return a key of what decides a component's bytes.
+
+    With its needs by their static keys it is the static key; without needs, that of its own inputs.
+    """
     return digest({"format": FORMAT, **inputs})
 
 
-def package_key(stage_key: str, inputs: Mapping[str, Any]) -> str:
-    """Return the key of a component's packages: its stage tree and everything that shapes the debs."""
-    return digest({"format": FORMAT, "stage": stage_key, **inputs})
+def action_key(own: str, needs: Mapping[str, str | None]) -> str:
+    """Return the key of what a stage tree is made from: the key of a component's own inputs, the outputs of needs."""
+    return digest({"own": own, "needs": dict(needs)})
+
+
+def package_key(inputs: Mapping[str, Any]) -> str:
+    """Return the key of what shapes a component's packages, besides the stage trees they are made from."""
+    return digest({"format": FORMAT, **inputs})
+
+
+def debs_key(package_key: str, output: str | None, needs: Mapping[str, str | None], root: str | None) -> str:
+    """Return the key of packages that are made from the stage trees of a component and of its needs."""
+    return digest({"package": package_key, "stage": output, "needs": dict(needs), "root": root})
 
 
 def recipe_packages(recipe: Resolved) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,30 +11,13 @@ from rocmbuild.model.manifest import Component, Source
 from rocmbuild.model.recipe import Provided, Resolved
 from rocmbuild.plan import fingerprint
 from rocmbuild.plan.graph import Machine, Node, make_graph, order, twin, visible
+from rocmbuild.plan.history import Action, Built, Decision, Record, Wanted, decide
+from rocmbuild.plan.inputs import Inputs, readable, split, taken_over
 from rocmbuild.plan.selection import Selection, resolve, root_packages, shared_values
 from rocmbuild.plan.values import deb_version, substituted
 
 if TYPE_CHECKING:
     from rocmbuild.plan.graph import Graph, Recipes
-
-
-class Action(enum.Enum):
-    """What a plan does about a component."""
-
-    BUILD = "BUILD"
-    KEEP = "KEEP"
-    PROVIDED = "PROVIDED"
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a component's stamps say was made: the keys, the root's digest, the seconds it took."""
-
-    key: str
-    root: str | None
-    packages: str | None
-    seconds: float
-    output: str
 
 
 @dataclass(frozen=True)
@@ -45,11 +27,21 @@ class Job:
     node: Node
     action: Action
     reason: str
+    conditional: bool
+    """whether a build is left out if the outputs of its needs come out as they were"""
     key: str
+    """the static key: its own inputs, and its needs by their static keys"""
+    own_key: str
+    """the key of its own inputs"""
+    outputs: Mapping[str, str | None]
+    """what its needs give, by their names in keys; None for one that has to be built first"""
+    inputs: Mapping[str, Any]
+    """its own inputs as people read them"""
     source_key: str
     tree_key: str
     """names what its build tree may go on with; a local source's content is not in it, for Ninja sees to that"""
     package_key: str
+    """what shapes its packages, besides stage trees"""
     repackage: bool
     component: Component
     recipe: Resolved
@@ -70,6 +62,29 @@ class Job:
         """Return the name under which the job runs and logs."""
         return str(self.node)
 
+    @property
+    def consumed(self) -> dict[str, Node]:
+        """Return the nodes whose outputs it is made from, by the names under which its keys have them."""
+        twin = (self.twin,) if self.twin is not None else ()
+        return {_need_name(self.node, need): need for need in (*self.needs, *twin)}
+
+    @property
+    def action_key(self) -> str | None:
+        """Return the key of its own inputs and the outputs of its needs; None while one of these is not known."""
+        return None if None in self.outputs.values() else fingerprint.action_key(self.own_key, self.outputs)
+
+    def wanted(self, root: str | None) -> Wanted:
+        """Return what the plan wants of it, with the digest of its root if that is known."""
+        return Wanted(self.key, self.own_key, root, self.outputs)
+
+    def record(self, needs: Mapping[str, str | None]) -> Record:
+        """Return what it was made from, given the outputs of its needs."""
+        return Record(self.key, self.own_key, needs)
+
+    def debs_key(self, output: str | None, needs: Mapping[str, str | None], root: str | None) -> str:
+        """Return the key of its packages, given its stage tree and those of its needs."""
+        return fingerprint.debs_key(self.package_key, output, needs, root)
+
     def row(self) -> dict[str, Any]:
         """Return the job as ``rocmbuild plan --format json`` shows it."""
         return {
@@ -78,6 +93,8 @@ class Job:
             "action": self.action.value,
             "version": self.component.version,
             "fingerprint": self.key,
+            "action_key": self.action_key,
+            "conditional": self.conditional,
             "needs": [str(node) for node in self.after],
             "estimate": self.cost if self.action is Action.BUILD else 0.0,
             "reason": self.reason,
@@ -153,6 +170,8 @@ class _Planner:
         self.built = built
         self.root_digests = root_digests
         self.jobs: dict[Node, Job] = {}
+        self.outputs: dict[Node, str | None] = {}
+        self.splits: dict[Node, list[list[Any]]] = {}
         shared = {machine: shared_values(selection, recipes[machine], machine) for machine in selection.machines}
         self.provided = shared[Machine.HOST][0]
         self.shared = {machine: values for machine, (_, values) in shared.items()}
@@ -162,6 +181,7 @@ class _Planner:
         self.package_versions = {
             rule.name: self._deb_version(name) for name, recipe in host.items() for rule in recipe.packages
         }
+        self.inputs = Inputs(selection, self.roots, self.python_packages, self.provided, self.package_versions)
 
     def add(self, node: Node) -> None:
         name = node.component
@@ -176,20 +196,29 @@ class _Planner:
         seen = visible(self.graph, node)
         source_key = fingerprint.source_key(component, recipe)
         other = twin(node, self.recipes)
-        inputs = self._inputs(node, recipe, source_key, seen) if other is None else self._taken_over(other)
-        key = fingerprint.build_key(inputs)
+        own, key = self._static(node, recipe, source_key, seen, other)
+        inputs = readable(own, component, recipe)
+        own_key = fingerprint.build_key(inputs)
         local = component.source.kind == "local"
-        package_key = fingerprint.package_key(key, self._package_inputs(node, recipe, values, seen))
-        before = [*seen, other] if other is not None else seen
-        action, reason, repackage = self._decide(node, key, package_key, before)
+        needs = {_need_name(node, need): self.outputs[need] for need in (*seen, *((other,) if other else ()))}
+        splits = {need.component: self.splits[need] for need in seen if self._is_shipped(need)}
+        package_key = fingerprint.package_key(self.inputs.packages(node, recipe, values, source_key, splits))
+        wanted = Wanted(key, own_key, self.root_digests.get(node.machine), needs)
+        decision, repackage = self._decide(node, wanted, package_key)
         known = self.built.get(node)
+        self.outputs[node] = self._output(node, decision, key)
+        self.splits[node] = split(recipe, values)
         self.jobs[node] = Job(
             node=node,
-            action=action,
-            reason=reason,
+            action=decision.action,
+            reason=decision.reason,
+            conditional=decision.conditional,
             key=key,
+            own_key=own_key,
+            outputs=needs,
+            inputs=inputs,
             source_key=source_key,
-            tree_key=fingerprint.build_key({**inputs, "source": component.source.path}) if local else key,
+            tree_key=fingerprint.build_key({**inputs, "source": component.source.path}) if local else own_key,
             package_key=package_key,
             repackage=repackage,
             component=component,
@@ -211,95 +240,40 @@ class _Planner:
     def _orders(self, need: Node, node: Node) -> bool:
         return bool(self.graph.edges[need, node]["kinds"] - {"run"})
 
-    def _inputs(self, node: Node, recipe: Resolved, source_key: str, seen: Iterable[Node]) -> dict[str, Any]:
-        selection, target = self.selection, self.selection.target_of(node.machine)
-        return {
-            "component": node.component,
-            "source": source_key,
-            "sources": [self.jobs[Node(name, node.machine_name)].source_key for name in recipe.needs.sources],
-            "subdir": recipe.subdir,
-            "targets": list(recipe.targets),
-            "variables": dict(recipe.variables),
-            "environment": dict(recipe.environment),
-            "additions": [[item.path, item.text, item.link] for item in recipe.additions],
-            **({"discards": [list(item.files) for item in recipe.discards]} if recipe.discards else {}),
-            "builds": recipe.builds,
-            "provided": self._provided_inputs(node.component),
-            "target": [target.triple, list(target.flags)],
-            "prefix": selection.manifest.prefix,
-            "compilers": self._compilers(node.machine),
-            "root": [
-                selection.distribution.name,
-                {kind: list(names) for kind, names in self.roots[node.machine].items()},
-                list(self.python_packages),
-            ],
-            "where": selection.environment,
-            "tools": dict(selection.tools),
-            "needs": self._keys(node, seen, "key"),
-        }
+    def _static(
+        self, node: Node, recipe: Resolved, source_key: str, seen: Iterable[Node], other: Node | None
+    ) -> tuple[dict[str, Any], str]:
+        """Return a component's own inputs, and the static key: with its needs by their static keys."""
+        if other is not None:
+            own = taken_over(other)
+            return own, fingerprint.build_key({**own, "taken over": self.jobs[other].key})
+        sources = [self.jobs[Node(name, node.machine_name)].source_key for name in recipe.needs.sources]
+        own = self.inputs.own(node, recipe, source_key, sources)
+        keys = {_need_name(node, need): self.jobs[need].key for need in seen}
+        return own, fingerprint.build_key({**own, "needs": keys})
 
-    def _taken_over(self, other: Node) -> dict[str, Any]:
-        return {"component": other.component, "taken over": self.jobs[other].key, "source": ""}
-
-    def _compilers(self, machine: Machine) -> list[Any]:
-        """Return what compiles for a machine; in a cross build also GCC's place, CMake's processor, an emulator."""
-        distribution, target = self.selection.distribution, self.selection.target_of(machine)
-        if not self.selection.is_cross(machine) or distribution.cross is None:
-            return [distribution.cc, distribution.cxx, list(target.gcc_flags)]
-        tools = distribution.cross
-        emulator = target.emulator
-        return [
-            *(tools.cc, tools.cxx, tools.linker, tools.binutils, tools.gcc, target.machines[0]),
-            [emulator.program, emulator.cpu] if emulator else None,
-        ]
-
-    def _keys(self, node: Node, seen: Iterable[Node], which: str) -> dict[str, str]:
-        """Return a key of each need; a need's name says its machine only if that is another one.
-
-        So a component for the build machine has the same key in a cross build and in a native one.
-        """
-        return {
-            need.component if need.machine is node.machine else str(need): getattr(self.jobs[need], which)
-            for need in seen
-        }
-
-    def _provided_inputs(self, name: str) -> Any:
-        provided = self.provided[name]
-        return None if provided is None else [provided.version, provided.home, [list(link) for link in provided.links]]
-
-    def _package_inputs(
-        self, node: Node, recipe: Resolved, values: Mapping[str, str], seen: Iterable[Node]
-    ) -> dict[str, Any]:
-        provided = self.provided[node.component]
-        return {
-            **fingerprint.recipe_packages(recipe),
-            "needs": self._keys(node, seen, "package_key"),
-            "values": fingerprint.package_values(recipe, values),
-            "runtime": list(provided.runtime) if provided else [],
-            "versions": self.package_versions,
-            "arch": self.selection.target_of(node.machine).arch,
-        }
-
-    def _decide(self, node: Node, key: str, package_key: str, seen: Iterable[Node]) -> tuple[Action, str, bool]:
-        """Return the action, why, and whether packages are to be made."""
+    def _decide(self, node: Node, wanted: Wanted, package_key: str) -> tuple[Decision, bool]:
+        """Return what is done and why, and whether packages are to be made."""
         built = self.built.get(node)
-        root_digest = self.root_digests.get(node.machine)
-        stale = next((need for need in seen if self.jobs[need].action is Action.BUILD), None)
-        packaged = built is not None and built.packages == package_key
         packages = bool(self.recipes[node.machine][node.component].packages) and self._is_shipped(node)
-        repackage = packages and not packaged
+        packaged = built is not None and built.packages == fingerprint.debs_key(
+            package_key, built.output, wanted.needs, built.root
+        )
         if self.provided[node.component] is not None:
-            same = built is not None and built.key == key
-            return Action.PROVIDED, f"by {self.selection.distribution.name}", repackage or not same
-        if built is None:
-            return Action.BUILD, "not built yet", True
-        if built.key != key:
-            return Action.BUILD, f"{stale} is built anew" if stale else "its inputs changed", True
-        if root_digest is not None and built.root != root_digest:
-            return Action.BUILD, "the build root has other package versions", True
-        if stale is not None:
-            return Action.BUILD, f"{stale} is built anew", True
-        return Action.KEEP, "up to date", repackage
+            same = built is not None and built.key == wanted.key
+            decision = Decision(Action.PROVIDED, f"by {self.selection.distribution.name}")
+            return decision, (packages and not packaged) or not same
+        decision = decide(wanted, built)
+        return decision, decision.action is Action.BUILD or (packages and not packaged)
+
+    def _output(self, node: Node, decision: Decision, key: str) -> str | None:
+        """Return what users of a component get from it; None if it has to be built first.
+
+        What the distribution provides lies in the root, and only links to it in the stage tree: its key stands for it.
+        """
+        if decision.action is Action.PROVIDED:
+            return key
+        return self.built[node].output if decision.action is Action.KEEP else None
 
     def _is_shipped(self, node: Node) -> bool:
         """Return whether packages are made of it: tools of a cross build stay on the build machine."""
@@ -308,3 +282,11 @@ class _Planner:
     def _deb_version(self, name: str) -> str:
         manifest = self.selection.manifest
         return deb_version(manifest.components[name].version, manifest.version, self.selection.distribution.tag)
+
+
+def _need_name(node: Node, need: Node) -> str:
+    """Return the name of a need in keys: it says its machine only if that is another one.
+
+    So a component for the build machine has the same key in a cross build and in a native one.
+    """
+    return need.component if need.machine is node.machine else str(need)

@@ -41,10 +41,27 @@ class Stopwatch:
         return step
 
 
+@dataclass(frozen=True)
+class Left:
+    """What need not be made, for it is there already."""
+
+    stage: bool = False
+    packages: bool = False
+
+
+def compare(site: Site, job: Job) -> Left:
+    """Find out what can be kept now that the needs are there: the stage tree if they came out as they were for it."""
+    area, needs = site.area(job.node), site.consumed(job)
+    known = area.stamps.read(job.node.component)
+    if known is None or known.root != area.made.digest or area.stamps.keep(job, needs) is None:
+        return Left()
+    return Left(stage=True, packages=known.packages == job.debs_key(known.output, needs, known.root))
+
+
 async def configure(site: Site, job: Job, context: StepContext) -> None:
     """Merge the prefix and configure; do nothing if the build tree fits already."""
-    area = site.area(job.node)
-    if area.stamps.tree_fits(job, area.made.digest):
+    area, needs = site.area(job.node), site.consumed(job)
+    if area.stamps.tree_fits(job, area.made.digest, needs):
         context.note("goes on in the build tree of an earlier run")
         await make_prefix(site, job)
         return
@@ -58,7 +75,7 @@ async def configure(site: Site, job: Job, context: StepContext) -> None:
     except ProcessError as error:
         hint = _configure_hint(site.plan, job, _read(context.log))
         raise _failed(job, "configured", context.log, error, hint) from error
-    area.stamps.record_tree(job, area.made.digest)
+    area.stamps.record_tree(job, area.made.digest, needs)
 
 
 async def build(site: Site, job: Job, context: StepContext) -> None:
@@ -86,6 +103,7 @@ async def install(site: Site, job: Job, seconds: float, context: StepContext) ->
     """Install into a new stage tree, make it position independent, and stamp it."""
     begun = time.monotonic()
     area, stage = site.area(job.node), site.stage(job.node)
+    before = area.stamps.read(job.node.component)
     area.stamps.forget(job.node.component)
     await in_thread(remove_tree, stage)
     if job.twin is not None:
@@ -99,7 +117,8 @@ async def install(site: Site, job: Job, seconds: float, context: StepContext) ->
             raise _failed(job, "installed", context.log, error, hint) from error
     stage.mkdir(parents=True, exist_ok=True)
     output = await in_thread(_finish_stage, site.plan, job, stage)
-    area.stamps.record(job, area.made.digest, output, seconds + time.monotonic() - begun)
+    seconds += time.monotonic() - begun
+    area.stamps.record(job, area.made.digest, output, seconds, needs=site.consumed(job), before=before)
 
 
 def _finish_stage(plan: Plan, job: Job, stage: Path) -> str:

@@ -93,7 +93,10 @@ class Output:
             origin=_origin(job),
         )
         await make_packages(packaging, context.runner)
-        write_json(site.workspace.debs(job.name) / "key.json", {"key": job.package_key})
+        known = site.area(job.node).stamps.read(job.node.component)
+        if known is not None:  # else somebody removes the stage tree meanwhile
+            key = job.debs_key(known.output, site.consumed(job), known.root)
+            write_json(site.workspace.debs(job.name) / "key.json", {"key": key})
 
     def deb_files(self, job: Job) -> list[Path]:
         """Return the packages of a component that are there."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rocmbuild.errors import UsageError
 from rocmbuild.plan.graph import Machine, Node
-from rocmbuild.plan.plan import Action, Job
+from rocmbuild.plan.history import Action
+from rocmbuild.plan.plan import Job
 from rocmbuild.process import Runner
 from rocmbuild.run import component
 from rocmbuild.run.output import Output
@@ -148,7 +149,9 @@ class Pipeline:
         return lambda step: workspace.log(name, step)
 
     def _steps(self, job: Job) -> Iterable[Step]:
-        watch = component.Stopwatch()
+        watch, look = component.Stopwatch(), _Look(self.site, job)
+        if job.conditional:
+            yield Step("compare", look.step, Uses.NOTHING)
         if job.action is Action.BUILD and job.recipe.builds and job.twin is None:
             if job.component.source.kind == "none":
                 raise UsageError(
@@ -156,13 +159,13 @@ class Pipeline:
                     where=job.component.where,
                     hint=f"add it to sources, or let the distribution provide it with --system {job.node.component}",
                 )
-            yield Step("configure", watch.timed(self._bind(component.configure, job)))
-            yield Step("build", watch.timed(self._bind(component.build, job)))
+            yield Step("configure", watch.timed(self._bind(component.configure, job)), needed=look.stage_needed)
+            yield Step("build", watch.timed(self._bind(component.build, job)), needed=look.stage_needed)
         if job.action is not Action.KEEP:
-            yield Step("install", self._installing(job, watch))
+            yield Step("install", self._installing(job, watch), needed=look.stage_needed)
         if job.recipe.packages and job.node.machine is Machine.HOST:
-            yield Step("check", self._bind(self.output.check, job))
-            yield Step("package", self._bind(self.output.package, job))
+            yield Step("check", self._bind(self.output.check, job), needed=look.packages_needed)
+            yield Step("package", self._bind(self.output.package, job), needed=look.packages_needed)
 
     def _bind(self, function: Callable[..., Awaitable[None]], job: Job) -> StepFunction:
         async def step(context: StepContext) -> None:
@@ -248,6 +251,24 @@ class Pipeline:
             rerun=f"rocmbuild verify {self.rerun}",
             logs=lambda step: self.site.workspace.log(VERIFY, step),
         )
+
+
+@dataclass
+class _Look:
+    """What a task finds to be there once its needs are done, which decides about its later steps."""
+
+    site: Site
+    job: Job
+    left: component.Left = field(default_factory=component.Left)
+
+    async def step(self, _context: StepContext) -> None:
+        self.left = component.compare(self.site, self.job)
+
+    def stage_needed(self) -> bool:
+        return not self.left.stage
+
+    def packages_needed(self) -> bool:
+        return not self.left.packages
 
 
 def _report(outcomes: Sequence[Outcome], context: StepContext) -> None:

@@ -18,13 +18,18 @@ from rocmbuild.process import ProcessError, Runner
 from rocmbuild.run.resources import Resources
 from rocmbuild.run.task import Step, StepContext, Task, Uses
 
+_GOOD = ("done", "kept")
+
 LEAST_ROOM = 1 << 16
 """Bytes; a disk with less is full."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How each task ended: ``done``, ``failed`` or ``skipped``; the errors and the seconds of those that ran."""
+    """How each task ended; the errors and the seconds of those that ran.
+
+    ``done``, ``kept`` (some of its steps were not needed), ``failed`` or ``skipped``.
+    """
 
     status: Mapping[str, str]
     errors: Mapping[str, RocmBuildError]
@@ -92,7 +97,7 @@ class Scheduler:
     async def _task(self, task: Task) -> None:
         for need in sorted(task.needs):
             await self._ended[need].wait()
-        failed = next((need for need in sorted(task.needs) if self._status[need] != "done"), None)
+        failed = next((need for need in sorted(task.needs) if self._status[need] not in _GOOD), None)
         if failed is not None:
             self._end(task, "skipped")
             self.emit(events.TaskSkipped(self.now(), task.name, failed))
@@ -102,8 +107,12 @@ class Scheduler:
     async def _steps(self, task: Task) -> None:
         begun: float | None = None
         reserved = task.memory == 0
+        status = "done"
         async with contextlib.AsyncExitStack() as held:
             for step in task.steps:
+                if not step.needed():
+                    status = "kept"
+                    continue
                 try:
                     if step.uses is Uses.CPU and not reserved:
                         await held.enter_async_context(self.resources.memory.reserve(task.memory))
@@ -121,8 +130,8 @@ class Scheduler:
                     return
         seconds = self.now() - (begun if begun is not None else self.now())
         self._seconds[task.name] = seconds
-        self._end(task, "done")
-        self.emit(events.TaskEnded(self.now(), task.name, "done", seconds))
+        self._end(task, status)
+        self.emit(events.TaskEnded(self.now(), task.name, status, seconds))
 
     async def _step(self, task: Task, step: Step) -> None:
         log = task.logs(step.name)

@@ -108,6 +108,17 @@ class Site:
         node = job.twin or job.node
         return self.area(node).workspace.source(node.component)
 
+    def consumed(self, job: Job) -> dict[str, str | None]:
+        """Return the outputs of a component's needs as they are now, by the names that keys have them under."""
+        return {name: self._output(node) for name, node in job.consumed.items()}
+
+    def _output(self, node: Node) -> str | None:
+        needed = self.plan.at(node)
+        if needed.provided is not None:
+            return needed.key
+        known = self.area(node).stamps.read(node.component)
+        return None if known is None else known.output
+
     def is_cross(self, node: Node) -> bool:
         """Return whether a component is built for another machine than it is built on."""
         return self.plan.selection.is_cross(node.machine)

@@ -35,11 +35,15 @@ StepFunction = Callable[[StepContext], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Step:
-    """A named part of a task; ``uses`` is held while it runs."""
+    """A named part of a task; ``uses`` is held while it runs.
+
+    ``needed`` is asked when its turn comes: what an earlier step of the task found to be there is not made again.
+    """
 
     name: str
     function: StepFunction
     uses: Uses = Uses.CPU
+    needed: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True)

@@ -150,6 +150,8 @@ class Board:
         task = self._state.tasks[event.task]
         if task.status is Status.DONE:
             self._say(lines.finished(task, self._marks, name_width(self._state)))
+        elif task.status is Status.KEPT:
+            self._say(lines.unchanged(task, self._marks, name_width(self._state)))
         elif task.failure is None:
             self._say(lines.failed(task, self._marks, name_width(self._state)))
 

@@ -41,7 +41,7 @@ def board_lines(state: RunState, now: float, width: int, height: int, marks: Mar
 
 def overall(state: RunState, now: float, width: int, marks: Marks) -> Line:
     """Sum the run up in one line: ``12/17 tasks · 3 running · 6m 42s elapsed · about 4 min left``."""
-    done, failed = len(state.having(Status.DONE)), len(state.having(Status.FAILED))
+    done, failed = len(state.having(Status.DONE, Status.KEPT)), len(state.having(Status.FAILED))
     left = remaining(state, now)
     parts: list[Span] = [(f"{done}/{plural(len(state.tasks), 'task')}", "bold")]
     if failed:

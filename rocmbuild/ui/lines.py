@@ -42,6 +42,14 @@ def finished(task: TaskState, marks: Marks, width: int = 0) -> Line:
     return line((marks.done, "green"), f" {task.name:<{width}}  {duration(task.seconds)}")
 
 
+UNCHANGED = "kept: its needs came out unchanged"
+
+
+def unchanged(task: TaskState, marks: Marks, width: int = 0) -> Line:
+    """Say that what a task would make was there already."""
+    return line((f"{marks.kept} {task.name:<{width}}  {UNCHANGED}", "dim"))
+
+
 def failed(task: TaskState, marks: Marks, width: int = 0) -> Line:
     """Say that a task failed, for a failure that brought no details."""
     return line((f"{marks.failed} {task.name:<{width}}  failed after {duration(task.seconds)}", "red"))
@@ -76,6 +84,7 @@ def outcome(state: RunState, marks: Marks) -> list[Line]:
         f"{len(tasks)} {word}"
         for word, tasks in (
             ("done", state.having(Status.DONE)),
+            ("kept", state.having(Status.KEPT)),
             ("failed", state.having(Status.FAILED)),
             ("skipped", state.having(Status.SKIPPED)),
             ("stopped", state.having(Status.STOPPED, Status.QUEUED)),
@@ -92,14 +101,15 @@ def outcome(state: RunState, marks: Marks) -> list[Line]:
 
 def _success(state: RunState, marks: Marks) -> Line:
     done = len(state.having(Status.DONE))
-    rest = f", {len(state.kept)} up to date" if state.kept else ""
+    kept = len(state.kept) + len(state.having(Status.KEPT))
+    rest = f", {kept} up to date" if kept else ""
     if not state.tasks:
         return line((f"{marks.done} nothing to do", "bold green"), rest)
     return line((f"{marks.done} done", "bold green"), f": {plural(done, 'task')} in {duration(state.seconds)}{rest}")
 
 
 def _interruption(state: RunState, marks: Marks) -> Line:
-    done = len(state.having(Status.DONE))
+    done = len(state.having(Status.DONE, Status.KEPT))
     return line(
         (f"{marks.failed} interrupted", "bold yellow"),
         f" after {duration(state.seconds)}: {done} of {plural(len(state.tasks), 'task')} done;"

@@ -80,6 +80,8 @@ class PlainLines:
         task = self._state.tasks[event.task]
         if task.status is Status.DONE:
             self._about(event, event.task, f"done in {duration(event.seconds)}")
+        elif task.status is Status.KEPT:
+            self._about(event, event.task, lines.UNCHANGED)
         elif task.failure is None:
             self._about(event, event.task, f"failed after {duration(event.seconds)}")
 

@@ -69,13 +69,16 @@ class PlanTable:
 
 
 def sums(rows: Sequence[Row]) -> str:
-    """Sum a plan up: ``12 build, 3 keep; about 2h 05m of work``."""
+    """Sum a plan up: ``2 BUILD, 1 BUILD unless what it needs comes out unchanged; about 2h 05m of work``."""
     if not rows:
         return "the plan is empty"
-    counts = Counter(str(row["action"]) for row in rows)
-    text = ", ".join(f"{count} {action}" for action, count in sorted(counts.items()))
+    counts = Counter(_action(row) for row in rows)
+    unless = "unless what it needs comes out unchanged"
+    words = {action: f"{action[:-1]} {unless}" if action.endswith("?") else action for action in counts}
+    text = ", ".join(f"{count} {words[action]}" for action, count in sorted(counts.items()))
     seconds = sum(float(row.get("estimate") or 0) for row in rows)
-    return f"{text}; {about(seconds)} of work" if seconds else text
+    bound = "at most " if any(row.get("conditional") for row in rows) else ""
+    return f"{text}; {bound}{about(seconds)} of work" if seconds else text
 
 
 def render_dot(rows: Sequence[Row]) -> str:
@@ -109,7 +112,7 @@ def _cell(row: Row, name: str) -> Text:
 
     value = row.get({"key": "fingerprint"}.get(name, name))
     if name == "action":
-        return Text(str(value), style=_STYLES.get(str(value).lower(), ""))
+        return Text(_action(row), style=_STYLES.get(str(value).lower(), ""))
     if name == "estimate":
         return Text(duration(float(value)) if value else "")
     if name == "key":
@@ -117,6 +120,11 @@ def _cell(row: Row, name: str) -> Text:
     if name == "needs":
         return Text(" ".join(value or ()))
     return Text(str(value or ""), style="bold" if name == "component" else "")
+
+
+def _action(row: Row) -> str:
+    """Return the action, with a question mark if what the needs come to decides about it."""
+    return f"{row['action']}?" if row.get("conditional") else str(row["action"])
 
 
 def _identity(row: Row) -> str:
@@ -133,7 +141,7 @@ def _resolved(need: str, row: Row, known: Mapping[str, Row]) -> str:
 
 def _node(row: Row) -> str:
     action = str(row["action"])
-    label = "\n".join(str(part) for part in (row["component"], row.get("version"), action) if part)
+    label = "\n".join(str(part) for part in (row["component"], row.get("version"), _action(row)) if part)
     fill = _FILLS.get(action.lower(), "#ffffff")
     return f"  {_quoted(_identity(row))} [label={_quoted(label)}, fillcolor={_quoted(fill)}];"
 

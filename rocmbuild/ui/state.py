@@ -22,11 +22,12 @@ from rocmbuild.events import (
 
 
 class Status(enum.Enum):
-    """Where a task is; STOPPED is a task that was running when the run was interrupted."""
+    """Where a task is; KEPT found what it makes to be there, STOPPED was running when the run was interrupted."""
 
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
+    KEPT = "kept"
     FAILED = "failed"
     SKIPPED = "skipped"
     STOPPED = "stopped"
@@ -126,7 +127,7 @@ def _step_ended(task: TaskState, event: StepEnded) -> TaskState:
 
 
 def _task_ended(task: TaskState, event: TaskEnded) -> TaskState:
-    status = Status.FAILED if event.status == "failed" else Status.DONE
+    status = {"failed": Status.FAILED, "kept": Status.KEPT}.get(event.status, Status.DONE)
     return replace(task, status=status, seconds=event.seconds)
 
 

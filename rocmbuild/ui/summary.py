@@ -25,7 +25,8 @@ INSTALL = ("rocm-hip-runtime-dev",)
 """The package that brings the whole HIP runtime and compiler."""
 
 CHECK_STATUSES = ("pass", "fail", "warning", "waived", "skipped")
-_UNDONE = {
+_BECAME = {
+    Status.KEPT: "kept",
     Status.QUEUED: "not run",
     Status.FAILED: "failed",
     Status.SKIPPED: "skipped",
@@ -172,7 +173,7 @@ def _component_row(name: str, action: str, state: RunState, sizes: Sequence[int]
     ran = task is not None and task.status in {Status.DONE, Status.FAILED, Status.STOPPED}
     seconds = task.seconds if task is not None and ran else None
     if task is not None:
-        action = _UNDONE.get(task.status, action)
+        action = _BECAME.get(task.status, action)
     return ComponentRow(name, action, seconds=seconds, packages=len(sizes), size=sum(sizes))
 
 

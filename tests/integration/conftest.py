@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import rocmbuild
 from rocmbuild.process import network_environment
 from rocmbuild.tools.repository import INDICES
 from rocmbuild.workspace import waiting_lock
@@ -24,6 +25,8 @@ from tests.integration.forge import Forge, Repository
 
 TOY = Path(__file__).parent / "toy"
 AREA = "debian-12-amd64"
+CODE = str(Path(rocmbuild.__file__).parents[1])
+"""Where the program under test is imported from, for one that is started in another directory."""
 PROGRAM = (sys.executable, "-m", "rocmbuild")
 REPOSITORIES = {"toybase": "toybase", "toyapp": "toyapp", "toydevice": "monorepo"}
 REF = "toy-9.9.x"
@@ -75,7 +78,7 @@ class Toy:
 
     def env(self) -> dict[str, str]:
         """Return an environment that has the way to the network, and otherwise only what a test put there."""
-        own = {"HOME": str(self.home), "COLUMNS": "100", **self.environ}
+        own = {"HOME": str(self.home), "COLUMNS": "100", "PYTHONPATH": CODE, **self.environ}
         return {**network_environment(os.environ), **own}
 
     def run(self, verb: str, *words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:

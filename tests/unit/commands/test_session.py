@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import platform
+import shutil
+import time
+from pathlib import Path
 
 import pytest
 
@@ -102,7 +106,7 @@ def test_tools_of_a_cross_build_are_those_of_a_native_build_before(opened, setti
     native = opened()
     workspace = Workspace(settings.workspace, "small", f"debian-12-{HERE.area}")
     workspace.stage("llvm").mkdir(parents=True)
-    Stamps(workspace).record(native.plan.job("llvm"), "root", "output", 1.0)
+    Stamps(workspace).record(native.plan.job("llvm"), "root", "output", 1.0, needs={})
     actions = {job.name: job.action.value for job in opened(BOARD).plan.jobs}
     assert actions == {"llvm (build)": "KEEP", "app": "BUILD", "llvm": "BUILD"}
 
@@ -111,7 +115,7 @@ def test_what_is_built_for_another_machine_is_nothing_for_this_one(opened, setti
     cross = opened(BOARD)
     workspace = Workspace(settings.workspace, "small", "debian-12-arm64-board")
     workspace.stage("llvm").mkdir(parents=True)
-    Stamps(workspace).record(cross.plan.job("llvm"), "root", "output", 1.0)
+    Stamps(workspace).record(cross.plan.job("llvm"), "root", "output", 1.0, needs={})
     assert {job.name: job.action.value for job in opened(BOARD).plan.jobs} == {
         "llvm (build)": "BUILD",
         "app": "BUILD",
@@ -182,6 +186,46 @@ def test_offline_the_root_that_is_missing_is_named_with_its_architecture(opened,
 def test_a_rerun_is_for_the_same_target(opened):
     assert "--target board " in opened(BOARD).rerun()
     assert "--target" not in opened().rerun().split()
+
+
+NO_INPUTS = {
+    "jobs": {"jobs": 7},
+    "memory": {"memory": 1 << 33},
+    "verbosity": {"verbosity": 2},
+    "going on after a failure": {"keep_going": True},
+    "verification": {"verify": False},
+    "events": {"events": Path("/elsewhere/events")},
+    "network": {"offline": True, "apt_mirror": "http://archive.example/", "mirrors": (("https://a/", "https://b/"),)},
+    "user": {
+        "environ": {"HOME": "/home/other", "USER": "other", "LOGNAME": "other", "LANG": "de_DE", "TZ": "Asia/Tokyo"}
+    },
+    "flags of the user's shell": {"environ": {"CFLAGS": "-O0", "CC": "tcc", "ROCM_PATH": "/opt/rocm"}},
+    "verb": {"verb": "build"},
+}
+
+
+def keys(session):
+    return [(job.key, job.own_key, job.source_key, job.tree_key, job.package_key) for job in session.plan.jobs]
+
+
+@pytest.mark.parametrize("what", sorted(NO_INPUTS))
+def test_how_it_is_built_moves_no_key(opened, what):
+    assert keys(opened(**NO_INPUTS[what])) == keys(opened())
+
+
+def test_neither_places_nor_times_move_a_key(opened, tmp_path, monkeypatch):
+    before = keys(opened())
+    for path in (tmp_path / "recipes").rglob("*"):
+        os.utime(path, (1, 1))
+    monkeypatch.setattr(time, "time", lambda: 4102444800.0)
+    assert keys(opened()) == before
+    elsewhere = tmp_path / "else where"
+    for name in ("manifests", "recipes"):
+        shutil.copytree(tmp_path / name, elsewhere / name)
+    places = {name: elsewhere / name for name in ("workspace", "cache")}
+    documents = {name: (elsewhere / name,) for name in ("manifests", "recipes")}
+    monkeypatch.chdir(elsewhere)
+    assert keys(opened(**places, **documents)) == before
 
 
 def test_a_root_that_two_areas_have_is_found_by_both(opened, settings):

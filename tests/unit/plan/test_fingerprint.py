@@ -153,8 +153,36 @@ def test_every_input_moves_the_key_of_a_build(whole, what):
     change = BUILD_CHANGES.get(what, lambda selection: selection)
     after = whole(*BUILD_INPUTS.get(what, ()), change=change).job("app")
     assert after.key != before.key
-    assert after.package_key != before.package_key
-    assert after.tree_key != before.tree_key
+    assert (action(after) != action(before)) == (what not in OF_NEEDS)
+    own = what not in {*OF_NEEDS, "needs", "tools"}
+    assert (after.own_key != before.own_key) == (after.tree_key != before.tree_key) == own
+
+
+OF_NEEDS = ("a need's commit", "a need's recipe")
+"""Inputs of a need: for its users only what they make of its output counts."""
+
+
+def action(job, **outputs):
+    """Return the action key of a job whose needs give what is said, or always the same."""
+    return job.record({**dict.fromkeys(job.consumed, "output"), **outputs}).action
+
+
+def test_the_output_of_a_need_moves_the_action_key(whole):
+    job = whole().job("app")
+    assert action(job, lib="other output") != action(job)
+    assert job.action_key is None
+
+
+def test_a_need_that_the_system_provides_counts_by_its_key(release):
+    release.components("llvm", "app")
+    text = "provided: {testix: {version: '17', home: /usr/lib/llvm-17, system: []}}\n"
+    release.recipe("app", "needs: {libs: [llvm]}\n")
+    release.recipe("llvm", text)
+    one = release.plan(system=frozenset({"llvm"})).job("app")
+    release.recipe("llvm", text.replace("17'", "18'"))
+    two = release.plan(system=frozenset({"llvm"})).job("app")
+    assert None not in (one.action_key, two.action_key)
+    assert one.action_key != two.action_key, "its stage tree is empty, and the root's packages changed"
 
 
 def test_the_content_of_a_patch_moves_the_key(whole):
@@ -187,6 +215,7 @@ PACKAGE_INPUTS = {
     "homepage": [("app", "one.example", "two.example")],
     "description": [("app", "Words.", "Other words.")],
     "why of an edit, which the changelog tells": [("app", "present: p, why: w", "present: p, why: v")],
+    "split of a need": [("lib", "needs: {}", "packages: [{name: lib, summary: s}]")],
     "why of a patch, which the changelog tells": [("app", "fix.patch, why: w", "fix.patch, why: v")],
     "own version": [("manifest", 'app: {version: "1.0"}', 'app: {version: "1.1"}')],
     "version of another component's package": [("lib", "needs: {}", "packages: [{name: lib, summary: s}]")],
@@ -198,6 +227,25 @@ def test_what_shapes_packages_moves_their_key_alone(whole, what):
     before, after = whole().job("app"), whole(*PACKAGE_INPUTS[what]).job("app")
     assert after.key == before.key
     assert after.package_key != before.package_key
+
+
+def test_the_trees_that_packages_are_made_of_move_the_key_of_debs(whole):
+    job = whole().job("app")
+    debs = job.debs_key("output", {"lib": "library"}, "root")
+    assert debs == job.debs_key("output", {"lib": "library"}, "root")
+    assert debs != job.debs_key("other", {"lib": "library"}, "root")
+    assert debs != job.debs_key("output", {"lib": "other"}, "root"), "its libraries are looked for there"
+    assert debs != job.debs_key("output", {"lib": "library"}, "other"), "so are the distribution's"
+
+
+def test_what_a_need_is_made_from_is_nothing_to_packages(whole):
+    before, after = whole().job("app"), whole(*BUILD_INPUTS["a need's commit"]).job("app")
+    assert before.package_key == after.package_key
+
+
+def test_the_source_moves_the_key_of_packages_whatever_comes_of_it(whole):
+    before, after = whole().job("app"), whole(*BUILD_INPUTS["commit"]).job("app")
+    assert before.package_key != after.package_key, "the changelog names it, licenses are in it"
 
 
 def test_the_content_of_a_script_moves_the_key_of_packages(whole):
@@ -268,6 +316,7 @@ def test_nothing_else_moves_a_key(whole, what):
     change = NO_CHANGES.get(what, lambda selection: selection)
     after = whole(*NO_INPUTS.get(what, ()), change=change).job("app")
     assert (after.key, after.tree_key, after.source_key) == (before.key, before.tree_key, before.source_key)
+    assert (after.own_key, action(after)) == (before.own_key, action(before))
     assert after.package_key == before.package_key
 
 
@@ -336,9 +385,9 @@ def test_the_content_of_a_local_source_moves_the_key_but_not_that_of_the_build_t
     assert one.tree_key != three.tree_key
 
 
-def test_a_build_tree_of_a_local_source_goes_with_its_needs(whole):
+def test_a_build_tree_of_a_local_source_goes_with_its_variables(whole):
     change = changed(sources={"app": local("/a", "1")})
-    one, two = whole(change=change).job("app"), whole(*BUILD_INPUTS["a need's commit"], change=change).job("app")
+    one, two = whole(change=change).job("app"), whole(*BUILD_INPUTS["a variable's value"], change=change).job("app")
     assert one.tree_key != two.tree_key
 
 

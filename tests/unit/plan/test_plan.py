@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from rocmbuild.errors import UsageError
 from rocmbuild.model.manifest import Source
 from rocmbuild.plan.graph import Machine, Node
-from rocmbuild.plan.plan import Action, Built
+from rocmbuild.plan.history import Action
 from rocmbuild.plan.selection import ROOT, facts, root_packages
+from tests.releases import stamps_of
 
 LLVM = """\
 home: "{prefix}/llvm"
@@ -50,14 +53,9 @@ def small(release):
 
 def built(plan, root="R", *, names=None, **changes):
     """Return stamps that say all of a plan was built, one field changed."""
-    found = {
-        job.node.component: Built(job.key, root, job.package_key, 7.0, "output")
-        for job in plan.jobs
-        if names is None or job.node.component in names
-    }
-    for name, fields in changes.items():
-        found[name] = Built(**{**vars(found[name]), **fields})
-    return found
+    found = {node.component: known for node, known in stamps_of(plan, root).items()}
+    found = {name: known for name, known in found.items() if names is None or name in names}
+    return found | {name: dataclasses.replace(found[name], **fields) for name, fields in changes.items()}
 
 
 def rows(plan):
@@ -94,7 +92,7 @@ def test_a_changed_recipe_rebuilds_it_and_its_dependants(small):
         "free": ("KEEP", "up to date", False),
         "llvm": ("KEEP", "up to date", False),
         "hip": ("BUILD", "its inputs changed", True),
-        "blas": ("BUILD", "hip is built anew", True),
+        "blas": ("BUILD", "hip is built anew; kept if that changes nothing", True),
     }
     assert [job.name for job in plan.building] == ["hip", "blas"]
 
@@ -104,8 +102,8 @@ def test_what_is_missing_rebuilds_its_dependants(small):
     assert rows(plan) == {
         "free": ("KEEP", "up to date", False),
         "llvm": ("BUILD", "not built yet", True),
-        "hip": ("BUILD", "llvm is built anew", True),
-        "blas": ("BUILD", "hip is built anew", True),
+        "hip": ("BUILD", "llvm is built anew; kept if that changes nothing", True),
+        "blas": ("BUILD", "hip is built anew; kept if that changes nothing", True),
     }
 
 
@@ -197,6 +195,8 @@ def test_a_row_as_json_shows_it(small):
         "action": "BUILD",
         "version": "5.6.31",
         "fingerprint": plan.job("hip").key,
+        "action_key": None,
+        "conditional": False,
         "needs": ["llvm"],
         "estimate": 100.0,
         "reason": "not built yet",

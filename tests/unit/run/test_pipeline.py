@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 import pytest
 
 from rocmbuild.errors import UsageError
-from rocmbuild.plan.plan import Built
+from rocmbuild.plan.graph import Machine
 from rocmbuild.run.output import Output
 from rocmbuild.run.pipeline import Phase, Pipeline
+from rocmbuild.run.task import Uses
 from rocmbuild.tools.apt import ArchiveFinder
-from rocmbuild.workspace import Cache
+from rocmbuild.workspace import Cache, write_json
+from tests.releases import stamps_of
 
 
 @pytest.fixture
@@ -32,11 +35,8 @@ def tasks(tmp_path):
 
 def built(site, machine=None):
     """Return stamps that say that the components for a machine were built, and their packages made."""
-    return {
-        job.node: Built(job.key, None, job.package_key, 1.0, "output")
-        for job in site.plan.jobs
-        if machine in (None, job.node.machine_name)
-    }
+    found = stamps_of(site.plan, None)
+    return {node: known for node, known in found.items() if machine in (None, node.machine_name)}
 
 
 def test_a_native_build_has_a_source_and_a_task_for_each_component(make_site, tasks):
@@ -93,6 +93,48 @@ def test_each_machine_waits_for_its_roots(make_site, tasks):
     assert roots <= set(found)
     assert found["device (build)"].needs & roots == {"build root"}
     assert found["app"].needs & roots == {"cross root", "sysroot", "emulator"}
+
+
+def changed_tool(make_site, release):
+    """Return a site in which device is to be built anew for the build machine; stamps on disk say the rest is there."""
+    first = make_site()
+    before = stamps_of(first.plan, {machine: area.made.digest for machine, area in first.areas.items()})
+    for job in first.plan.jobs:
+        known, area = before[job.node], first.area(job.node)
+        area.stamps.record(job, known.root, known.output, 1, needs=known.records[0].needs)
+        write_json(area.workspace.debs(job.node.component) / "key.json", {"key": known.packages})
+    text = "machine_independent: true\nenvironment: {A: b}\nneeds: {tools: [llvm]}\n"
+    release.recipe("device", text + "packages: [{name: device, summary: s}]\n")
+    return make_site(before)
+
+
+def test_what_waits_for_outputs_looks_at_them_first(make_site, tasks, release):
+    found = tasks(changed_tool(make_site, release))
+    assert steps(found["device (build)"]) == ["configure", "build", "install"]
+    assert steps(found["device"]) == ["compare", "install", "check", "package"]
+    assert steps(found["app"]) == ["compare", "configure", "build", "install", "check", "package"]
+    assert found["app"].steps[0].uses is Uses.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("output", "needed"),
+    [("output of device (build)", set()), ("other", {"configure", "build", "install", "check", "package"})],
+)
+def test_the_other_steps_are_needed_if_an_output_changed(make_site, tasks, release, output, needed):
+    site = changed_tool(make_site, release)
+    tool, app = site.plan.job("device", Machine.BUILD), tasks(site)["app"]
+    area = site.area(tool.node)
+    area.stamps.record(tool, area.made.digest, output, 1, needs=site.consumed(tool))
+    asyncio.run(app.steps[0].function(None))
+    assert {step.name for step in app.steps[1:] if step.needed()} == needed
+
+
+def test_with_another_root_nothing_is_kept(make_site, tasks, release):
+    site = changed_tool(make_site, release)
+    app = tasks(site)["app"]
+    site.made.roots["sysroot"] = dataclasses.replace(site.made.roots["sysroot"], digest="other")
+    asyncio.run(app.steps[0].function(None))
+    assert all(step.needed() for step in app.steps)
 
 
 def test_with_tools_of_an_earlier_build_only_the_host_machine_is_built_for(make_site, tasks):

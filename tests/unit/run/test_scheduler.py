@@ -235,6 +235,27 @@ def test_what_is_told_of_a_task_that_goes_well(bench):
     assert 0 < bench.events[-1].seconds <= outcome.seconds["a"] + 0.01
 
 
+def test_steps_that_an_earlier_one_made_needless_are_left_out(bench):
+    done = []
+
+    def making(name):
+        async def does(context):
+            done.append(name)
+
+        return does
+
+    steps = (
+        Step("look", making("look"), Uses.NOTHING),
+        Step("build", making("build"), needed=lambda: "look" not in done),
+        Step("package", making("package"), needed=lambda: "look" in done),
+    )
+    outcome = bench.run(bench.task("a", steps=steps), bench.task("b", "a", does=making("b")))
+    assert done == ["look", "package", "b"]
+    assert outcome.status == {"a": "kept", "b": "done"}
+    assert [event.status for event in bench.events if isinstance(event, events.TaskEnded)] == ["kept", "done"]
+    assert not (bench.directory / "logs/a/build.log").exists()
+
+
 def test_a_failure_is_told_with_all_that_helps(bench):
     async def does(context):
         for number in range(40):

@@ -130,6 +130,18 @@ def test_finished_tasks_stay_above_the_board(terminal, clock):
     board.close()
 
 
+def test_what_was_kept_after_all_is_over_too(terminal, clock):
+    board = board_on(terminal, clock)
+    board(RunStarted(0.0, "run", {"rocr": 60.0, "clr": 60.0}))
+    board(TaskStarted(0.0, "rocr"))
+    board(TaskEnded(1.0, "rocr", "kept", 1.0))
+    board.tick()
+    lines = rows(terminal.taken())
+    assert lines[1] == "= rocr  kept: its needs came out unchanged"
+    assert lines[2].startswith("1/2 tasks")
+    board.close()
+
+
 def test_a_printed_line_and_the_board_below_it_agree(terminal, clock):
     board = board_on(terminal, clock)
     board(RunStarted(0.0, "run", {"rocr": 60.0}))

@@ -130,6 +130,14 @@ def test_an_interrupted_run_says_how_to_go_on():
     )
 
 
+def test_what_was_kept_after_all_is_told_as_that():
+    begin = [RunStarted(0.0, "run", {"rocr": 1.0, "clr": 1.0}, kept=("llvm",)), TaskStarted(0.0, "rocr")]
+    ends = [TaskEnded(1.0, "rocr", "done", 1.0), TaskStarted(1.0, "clr"), TaskEnded(1.0, "clr", "kept", 0.0)]
+    lines = written([*begin, *ends, RunEnded(1.0, "done", 1.0)])
+    assert "[   1s] clr: kept: its needs came out unchanged" in lines
+    assert lines[-1] == "[   1s] + done: 1 task in 1s, 2 up to date"
+
+
 def test_nothing_to_do():
     events = [RunStarted(0.0, "run", {}, kept=("rocr", "clr")), RunEnded(0.0, "done", 0.0)]
     assert written(events) == [

@@ -67,6 +67,15 @@ def test_sums():
     assert sums(plan_rows()) == "2 build, 1 keep; about 2h 08m of work"
 
 
+def test_what_may_be_kept_after_all_has_a_question_mark():
+    rows = [{**row, "conditional": row["component"] == "clr"} for row in plan_rows()]
+    assert (
+        sums(rows) == "1 build, 1 build unless what it needs comes out unchanged, 1 keep; at most about 2h 08m of work"
+    )
+    assert "build?" in printed(rows)[3]
+    assert "build?" in render_dot(rows)
+
+
 def test_a_plan_as_a_graph():
     lines = render_dot(plan_rows()).splitlines()
     assert lines[0] == "digraph plan {"
