@@ -197,7 +197,7 @@ class _Planner:
         source_key = fingerprint.source_key(component, recipe)
         other = twin(node, self.recipes)
         own, key = self._static(node, recipe, source_key, seen, other)
-        inputs = readable(own, component, recipe)
+        inputs = {**readable(own, component, recipe), **self._programs(node, seen)}
         own_key = fingerprint.build_key(inputs)
         local = component.source.kind == "local"
         needs = {_need_name(node, need): self.outputs[need] for need in (*seen, *((other,) if other else ()))}
@@ -251,6 +251,14 @@ class _Planner:
         own = self.inputs.own(node, recipe, source_key, sources)
         keys = {_need_name(node, need): self.jobs[need].key for need in seen}
         return own, fingerprint.build_key({**own, "needs": keys})
+
+    def _programs(self, node: Node, seen: Iterable[Node]) -> dict[str, Any]:
+        """Return the needs whose programs for the host machine have those of the build machine in their place."""
+        if not self.selection.is_cross(node.machine):
+            return {}
+        needed = {need.component: self.jobs[need] for need in seen if self.jobs[need].recipe.build_programs}
+        places = {name: [job.values[f"home:{name}"], job.recipe.build_programs] for name, job in needed.items()}
+        return {"programs": places} if places else {}
 
     def _decide(self, node: Node, wanted: Wanted, package_key: str) -> tuple[Decision, bool]:
         """Return what is done and why, and whether packages are to be made."""

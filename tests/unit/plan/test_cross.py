@@ -192,6 +192,14 @@ def test_the_architecture_moves_the_keys_of_packages(small):
     assert changed == {"llvm", "device", "thunk", "runtime", "app"}
 
 
+def test_the_place_of_programs_that_are_exchanged_moves_the_action_keys_of_who_sees_them(small):
+    one = small.cross_plan()
+    small.recipe("llvm", LLVM.replace("build_programs: bin", "build_programs: libexec"))
+    two = small.cross_plan()
+    changed = {job.name for job, other in zip(one.jobs, two.jobs, strict=True) if job.own_key != other.own_key}
+    assert changed == {"runtime", "app"}
+
+
 def test_what_is_taken_over_has_its_twins_output_and_its_own_packages(small):
     plan = small.cross_plan()
     device, tool = plan.job("device"), plan.job("device", BUILD)
