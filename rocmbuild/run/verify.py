@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from rocmbuild.model.target import Target
 from rocmbuild.model.template import substitute
 from rocmbuild.model.verdict import Status, VerifyRow
 from rocmbuild.process import Runner, describe_exit
+from rocmbuild.run.judging import difference, expected, joined, judge, shortened
 from rocmbuild.run.qa import INSTALLED_RULES, Finding, apply_waivers
 from rocmbuild.tools import fatbin
 from rocmbuild.tools.elf import inspect
@@ -37,8 +37,6 @@ TIME_LIMIT = 900.0
 SCRATCH = "/srv/checks"
 """Where check programs are put and built, inside the root."""
 
-_SHOWN = 12
-"""Lines of output, or files, that a failure repeats."""
 _DEBUG = "/usr/lib/debug/"
 _UNRESOLVED = re.compile(r"\bnot found\b|undefined symbol|symbol .* not defined|cannot open shared object")
 
@@ -168,7 +166,7 @@ class _Session:
             if status != 0 and not problems:
                 problems = lines[-3:] or [f"ldd {describe_exit(status)}"]
             if problems:
-                detail = f"ldd -r must resolve everything: {_joined(problems)}"
+                detail = f"ldd -r must resolve everything: {joined(problems)}"
                 findings.append(Finding("undefined-symbols", package, path, detail))
         self._report("undefined-symbols", [path for _, path in files], findings)
 
@@ -264,10 +262,10 @@ class _Session:
                     status, lines = await self._outside(argv, own, scratch)
                 else:
                     status, lines = await self._inside(argv, env, scratch)
-            failure = _judge(step.exit, _pattern(step, values, name), status, lines)
+            failure = judge(step.exit, expected(step, values, name), status, lines)
         except TimeoutError:
             failure = f"must end within {TIME_LIMIT:.0f} seconds and did not"
-        return self._add(name, _shortened(argv), failure and f"{shlex.join(argv)}: {failure}{self._log()}")
+        return self._add(name, shortened(argv), failure and f"{shlex.join(argv)}: {failure}{self._log()}")
 
     def _values(self, scratch: str, gpu: str = "") -> dict[str, str]:
         own = {"gpus:comma": ",".join(self.job.gpus), "scratch": scratch}
@@ -280,7 +278,7 @@ class _Session:
         found: dict[str, str] = {}
         try:
             found = await asyncio.to_thread(fatbin.device_code, self.job.root.path / location.lstrip("/"))
-            failure = _difference(frozenset(found), self.job.gpus)
+            failure = difference(frozenset(found), self.job.gpus)
         except VerifyError as error:
             failure = error.message
         self._add(name, f"device code of {location}", failure)
@@ -316,7 +314,7 @@ class _Session:
             self._add("purge", self.job.prefix, error.message)
             return
         left = await asyncio.to_thread(self._leftovers, files)
-        failure = f"apt-get purge must leave nothing of ours; {len(left)} left: {_joined(left)}" if left else None
+        failure = f"apt-get purge must leave nothing of ours; {len(left)} left: {joined(left)}" if left else None
         self._add("purge", self.job.prefix, failure)
 
     def _leftovers(self, files: Sequence[str]) -> list[str]:
@@ -357,45 +355,3 @@ class _Session:
 
     def _log(self) -> str:
         return f" (log: {self.runner.log})" if self.runner.log else ""
-
-
-def _pattern(step: CheckStep, values: Mapping[str, str], name: str) -> str | None:
-    """Return the regular expression of a step; the value of a placeholder in it stands for itself."""
-    literal = {key: re.escape(value) for key, value in values.items()}
-    return substitute(step.expect, literal, name) if step.expect is not None else None
-
-
-def _judge(exit_: int, pattern: str | None, status: int, lines: Sequence[str]) -> str | None:
-    """Return what was expected of a command and what was seen instead, None if it did right."""
-    seen = f"; its last lines: {_joined(lines[-_SHOWN:])}" if lines else "; it printed nothing"
-    if status != exit_:
-        return f"must exit with status {exit_}, {_exit(status)}{seen}"
-    if pattern is not None and not re.search(pattern, "\n".join(lines), re.MULTILINE):
-        return f"must print something that matches {pattern}{seen}"
-    return None
-
-
-def _exit(status: int) -> str:
-    """Describe an exit status; bubblewrap reports a signal as 128 and its number, like a shell."""
-    known = status > 128 and status - 128 in {item.value for item in signal.Signals}
-    return describe_exit(128 - status if known else status)
-
-
-def _difference(found: frozenset[str], asked: Sequence[str]) -> str | None:
-    missing, extra = sorted(set(asked) - found), sorted(found - set(asked))
-    if not missing and not extra:
-        return None
-    parts = [f"code for {', '.join(sorted(asked))} was asked for"]
-    parts += [f"there is none for {', '.join(missing)}"] if missing else []
-    parts += [f"there is some for {', '.join(extra)}, which was not asked for"] if extra else []
-    return "; ".join(parts)
-
-
-def _joined(lines: Sequence[str]) -> str:
-    shown = " | ".join(lines[:_SHOWN])
-    return f"{shown} | and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else shown
-
-
-def _shortened(argv: Sequence[str]) -> str:
-    text = shlex.join([Path(argv[0]).name, *argv[1:]])
-    return text if len(text) <= 80 else f"{text[:79]}…"

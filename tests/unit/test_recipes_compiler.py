@@ -4,60 +4,17 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from textwrap import indent
 
 import pytest
 
 from rocmbuild.errors import EditError
-from rocmbuild.model.catalog import make_catalog
-from rocmbuild.model.condition import Facts
-from rocmbuild.model.recipe import Edit, Resolved
-from rocmbuild.model.template import placeholders_in, substitute
-from rocmbuild.tools.cmake import find_build_tools
-from rocmbuild.tools.edits import Outcome, apply_edits
-
-CATALOG = make_catalog()
-RECIPES = ("clr-hip", "clr-opencl", "comgr", "hip", "hipcc", "hipify", "llvm")
-VERSIONS = {
-    "5.6": {"clr-hip": "5.6.31062", "clr-opencl": "2.0.0", "comgr": "2.5.0", "hip": "5.6.31062", "hipcc": "1.0.0"},
-    "5.7": {"clr-hip": "5.7.31921", "clr-opencl": "2.0.0", "comgr": "2.5.0", "hip": "5.7.31921", "hipcc": "1.0.0"},
-    "6.4": {"clr-hip": "6.4.43484", "clr-opencl": "2.0.0", "comgr": "7.0.2", "hip": "6.4.43484", "hipcc": "7.0.2"},
-}
-MACHINES = {
-    "amd64": {
-        "triple": "x86_64-linux-gnu",
-        "assembler": "-triple=x86_64-linux-gnu",
-        "host:flags": "--target=x86_64-linux-gnu",
-    },
-    "arm64": {
-        "triple": "aarch64-linux-gnu",
-        "assembler": "-triple=aarch64-linux-gnu",
-        "host:flags": "--config=/clang.cfg",
-    },
-    "riscv64": {
-        "triple": "riscv64-linux-gnu",
-        "assembler": "-triple=riscv64-linux-gnu -mattr=+m,+a,+f,+d,+c -target-abi=lp64d",
-        "host:flags": "--config=/clang.cfg",
-    },
-}
-
-
-def resolved(
-    recipe: str, arch: str, release: str = "5.6", *, cross: bool = True, system: bool = False, llvm: str = "17.0.6"
-) -> Resolved:
-    """Return a recipe as it is for one machine."""
-    version = VERSIONS[release].get(recipe, "16.0.0")
-    facts = Facts(version, f"{release}.1", llvm, arch, frozenset({"llvm", "rocr"}), system=system, cross=cross)
-    return CATALOG.recipe(recipe).resolve(facts)
-
-
-def edits(recipe: str, arch: str = "riscv64", release: str = "5.6") -> list[Edit]:
-    """Return the edits of a recipe for one machine, their placeholders replaced."""
-    chosen = resolved(recipe, arch, release, cross=arch != "amd64").edits
-    return [replace(edit, replace=substitute(edit.replace, MACHINES[arch])) for edit in chosen]
+from rocmbuild.model.recipe import Edit
+from rocmbuild.model.template import placeholders_in
+from rocmbuild.tools.edits import apply_edits
+from tests.changes import change
+from tests.compilers import MACHINES, RECIPES, VERSIONS, edits, resolved
 
 
 def only(recipe: str, file: str, word: str, arch: str = "riscv64", release: str = "5.6") -> list[Edit]:
@@ -66,15 +23,6 @@ def only(recipe: str, file: str, word: str, arch: str = "riscv64", release: str 
     found = [edit for edit in of_file if word in edit.find] or [edit for edit in of_file if word in edit.why]
     assert len(found) == 1, [(edit.find, edit.why) for edit in found]
     return found
-
-
-def change(tree: Path, chosen: Sequence[Edit], files: Mapping[str, str]) -> list[Outcome]:
-    """Write files, apply the edits that are for them, and return the outcomes."""
-    for name, text in files.items():
-        path = tree / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return apply_edits(tree, [edit for edit in chosen if edit.file in files])
 
 
 # ---- one edit at a time: where it fits, where the source has no need of it, where neither is so
@@ -539,115 +487,6 @@ def test_fences_reach_devices(tmp_path: Path, arch: str, macro: str, expected: d
     for function, instruction in expected.items():
         body = assembly.split(f"\n{function}:")[1].split(f".size\t{function}")[0]
         assert re.findall(r"^\s*((?:fence|dmb|dsb)\b.*)$", body, re.MULTILINE) == [instruction]
-
-
-# ---- HIP's CMake files ask clang for the library of the machine that a project is for
-
-EXECUTE = """\
-# Use HIP_CXX option -print-libgcc-file-name --rtlib=compiler-rt
-execute_process(
-  COMMAND {command}
-  OUTPUT_VARIABLE CLANGRT_BUILTINS
-  ERROR_VARIABLE  CLANGRT_Error
-  OUTPUT_STRIP_TRAILING_WHITESPACE
-  ERROR_STRIP_TRAILING_WHITESPACE
-  RESULT_VARIABLE CLANGRT_BUILTINS_FETCH_EXIT_CODE)
-message("found ${{CLANGRT_BUILTINS_FETCH_EXIT_CODE}}: ${{CLANGRT_BUILTINS}}")
-"""
-ASK = "${HIP_CXX_COMPILER} -print-libgcc-file-name --rtlib=compiler-rt"
-QUIET = "${CMAKE_COMMAND} -E env HIPCC_VERBOSE=0\n  "
-CONFIGS = [
-    ("5.6", "hip-config.cmake.in", ASK),
-    ("5.7", "hip-config-amd.cmake", ASK),
-    ("6.4", "hip-config-amd.cmake.in", QUIET + ASK),
-]
-CLANG = """\
-#!/bin/sh
-# like clang: a library that is not there is named as if every target had a directory of its own
-resources={root}/native; target=x86_64
-for word; do
-  case $word in
-    --target=*) target=${{word#--target=}}; target=${{target%%-*}} ;;
-    -resource-dir=*) resources=${{word#-resource-dir=}} ;;
-  esac
-done
-library=$resources/lib/linux/libclang_rt.builtins-$target.a
-[ -f "$library" ] || library=$resources/lib/$target-unknown-linux-gnu/libclang_rt.builtins.a
-echo "$library"
-"""
-
-
-def found_library(tree: Path, file: str, **variables: str) -> str:
-    """Return what a project that is configured with some variables finds; the sysroot has riscv64's library."""
-    clang = tree / "clang++"
-    clang.write_text(CLANG.format(root=tree))
-    clang.chmod(0o755)
-    for place in (tree / "native", Path(f"{tree}/sysroot{tree}/native")):
-        (place / "lib/linux").mkdir(parents=True, exist_ok=True)
-    (tree / "native/lib/linux/libclang_rt.builtins-x86_64.a").touch()
-    Path(f"{tree}/sysroot{tree}/native/lib/linux/libclang_rt.builtins-riscv64.a").touch()
-    cmake = find_build_tools().cmake / "bin/cmake"
-    given = {"HIP_CXX_COMPILER": str(clang), **variables}
-    argv = [str(cmake), *(f"-D{key}={value}" for key, value in given.items()), "-P", str(tree / file)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    (line,) = re.findall(r"^found (.*)$", done.stderr, re.MULTILINE)
-    return str(line).replace(str(tree), "")
-
-
-def config(release: str, command: str) -> str:
-    """Return the text as a release has it: until 5.6 it was for one of two compilers, and indented."""
-    text = EXECUTE.format(command=command)
-    return f"if(NOT HIP_COMPILER)\n{indent(text, '  ')}endif()\n" if release == "5.6" else text
-
-
-@pytest.mark.parametrize(("release", "name", "command"), CONFIGS)
-def test_a_project_links_the_builtins_of_its_own_machine(tmp_path: Path, release: str, name: str, command: str) -> None:
-    file = f"hipamd/{name}"
-    chosen = [edit for edit in edits("clr-hip", "riscv64", release) if edit.file == file]
-    assert [outcome.kind for outcome in change(tmp_path, chosen, {file: config(release, command)})] == ["applied"]
-    assert found_library(tmp_path, file) == "0: /native/lib/linux/libclang_rt.builtins-x86_64.a"
-    sysroot = {"CMAKE_CXX_COMPILER_TARGET": "riscv64-linux-gnu", "CMAKE_SYSROOT": f"{tmp_path}/sysroot"}
-    below = found_library(tmp_path, file, **sysroot)
-    assert below == "0: /sysroot/native/lib/linux/libclang_rt.builtins-riscv64.a"
-    assert [outcome.kind for outcome in apply_edits(tmp_path, chosen)] == ["present"]
-
-
-@pytest.mark.parametrize(("release", "name", "command"), CONFIGS)
-def test_a_project_does_without_builtins_that_are_nowhere(
-    tmp_path: Path, release: str, name: str, command: str
-) -> None:
-    file = f"hipamd/{name}"
-    change(tmp_path, edits("clr-hip", "arm64", release), {file: config(release, command)})
-    found = found_library(tmp_path, file, CMAKE_CXX_COMPILER_TARGET="aarch64-linux-gnu")
-    assert found.startswith("none at /native/lib/aarch64-unknown-linux-gnu/")
-
-
-@pytest.mark.parametrize(("release", "name", "command"), CONFIGS)
-def test_hip_config_of_x86_stays_as_it_is(release: str, name: str, command: str) -> None:
-    assert not [edit for edit in edits("clr-hip", "amd64", release) if edit.file == f"hipamd/{name}"]
-    assert [edit for edit in edits("clr-hip", "riscv64", release) if edit.file == f"hipamd/{name}"]
-
-
-LANGUAGE = EXECUTE.replace(
-    "{command}", "${{CMAKE_HIP_COMPILER}} -print-libgcc-file-name --rtlib=compiler-rt ${{OPTION}}"
-)
-
-
-def test_the_language_hip_asks_for_the_library_of_its_target(tmp_path: Path) -> None:
-    file = "hip-lang-config.cmake.in"
-    outcomes = change(tmp_path, edits("hip"), {file: LANGUAGE.format()})
-    assert [outcome.kind for outcome in outcomes] == ["applied"]
-    clang = {"CMAKE_HIP_COMPILER": f"{tmp_path}/clang++"}
-    assert found_library(tmp_path, file, **clang).endswith("/linux/libclang_rt.builtins-x86_64.a")
-    asked = found_library(tmp_path, file, **clang, CMAKE_HIP_COMPILER_TARGET="riscv64-linux-gnu")
-    assert asked.endswith("/riscv64-unknown-linux-gnu/libclang_rt.builtins.a")
-    assert [outcome.kind for outcome in apply_edits(tmp_path, edits("hip"))] == ["present"]
-
-
-def test_a_language_file_that_searches_for_itself_is_left_alone(tmp_path: Path) -> None:
-    source = "find_library(CLANGRT_BUILTINS NAMES clang_rt.builtins)\n"
-    outcomes = change(tmp_path, edits("hip"), {"hip-lang-config.cmake.in": source})
-    assert [outcome.kind for outcome in outcomes] == ["present"]
 
 
 # ---- LLVM of a cross build

@@ -11,7 +11,7 @@ import pytest
 
 from rocmbuild.errors import EditError
 from rocmbuild.model.condition import Facts
-from rocmbuild.tools.edits import apply_edits
+from tests.changes import change
 from tests.shipped import CATALOG
 
 RUNTIMES = ("device-libs", "rocm-cmake", "rocm-core", "rocm-smi-lib", "rocminfo", "rocr", "roct")
@@ -24,15 +24,6 @@ def edits(recipe, arch="riscv64", *, version=OLD, cross=True):
     others = {"roct"} if version == OLD else set()  # the thunk moved into the sources of the runtime
     facts = Facts(version, "5.6.1", "17.0.6", arch, frozenset({"llvm", "rocr"} | others), cross=cross)
     return CATALOG.recipe(recipe).resolve(facts).edits
-
-
-def change(tree, chosen, files):
-    """Write files, apply the edits that are for them, and return the outcomes."""
-    for name, text in files.items():
-        path = tree / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return apply_edits(tree, [edit for edit in chosen if edit.file in files or edit.write is not None])
 
 
 def only(recipe, file, word, **facts):
