@@ -1,29 +1,19 @@
 """Real programs of other architectures, run by the distribution's own QEMU; the Debian archive is needed."""
 
 import asyncio
-import os
-import subprocess
-import urllib.error
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rocmbuild.commands.checks import check_emulation
-from rocmbuild.errors import RocmBuildError
 from rocmbuild.model.catalog import make_catalog
-from rocmbuild.process import Runner, network_environment
+from rocmbuild.process import Runner
 from rocmbuild.tools import binfmt
-from rocmbuild.tools.apt import Apt, find_archive
 from rocmbuild.tools.emulation import Emulation, as_root, find_emulator
-from rocmbuild.tools.root import RootSpec, make_root
 from rocmbuild.tools.testroot import BaseSpec, FreshRoot, make_base
+from tests.integration.foreign import DISTRIBUTION, MACHINE, reached_archive, unpacker
 
-DISTRIBUTION = make_catalog().distribution("debian-forky")
-MACHINE = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout.strip()
-QUIET = "thead-c906,zfa=off"
-"""Without the second half QEMU 11 warns, in every program, of an extension that this processor is too old for."""
 TARGETS = [make_catalog().target(name) for name in ("sg2042", "arm64")]
 
 
@@ -32,26 +22,12 @@ def archive(tmp_path_factory):
     finding = asyncio.run(check_emulation(Runner()))
     if finding.status != "ok":
         pytest.skip(finding.detail)
-    log = tmp_path_factory.mktemp("archive") / "log"
-    try:
-        found = asyncio.run(find_archive(Runner(log), network_environment(os.environ), mirror=None, allow_stale=True))
-        urllib.request.urlopen(f"{found.main}dists/{DISTRIBUTION.suites[0].name}/InRelease", timeout=20).close()
-    except (RocmBuildError, urllib.error.URLError) as error:
-        pytest.skip(f"this machine reaches no Debian archive: {error}")
-    return found
+    return reached_archive(tmp_path_factory.mktemp("archive") / "log")
 
 
 @pytest.fixture(scope="module")
 def unpacked(archive, test_cache, tmp_path_factory):
-    """Return a function that makes a root of packages, as sysroots are: nothing in it has been run."""
-    log = tmp_path_factory.mktemp("roots") / "log"
-
-    def make(arch, *packages):
-        apt = Apt(archive, DISTRIBUTION, arch, test_cache / "emulation" / f"apt-{arch}", test_cache / "debs")
-        spec = RootSpec(DISTRIBUTION, arch, packages)
-        return asyncio.run(make_root(test_cache / "emulation/roots", spec, apt, Runner(log))).path
-
-    return make
+    return unpacker(archive, test_cache, tmp_path_factory.mktemp("roots") / "log")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +75,7 @@ def test_a_program_out_of_a_sysroot_runs(unpacked, emulation, untouched, target,
 @pytest.fixture(scope="module")
 def base(archive, emulation, test_cache, tmp_path_factory):
     """A configured root for riscv64; it takes minutes, so it is kept from one test run to the next."""
-    spec = BaseSpec(archive, DISTRIBUTION, "riscv64", (), replace(emulation(TARGETS[0]), cpu=QUIET))
+    spec = BaseSpec(archive, DISTRIBUTION, "riscv64", (), emulation(TARGETS[0]))
     log = tmp_path_factory.mktemp("base") / "log"
     return spec, asyncio.run(make_base(spec, test_cache / "emulation/bases", Runner(log)))
 

@@ -4,27 +4,19 @@ It gets the same root to look into. The Debian archive is needed.
 """
 
 import asyncio
-import os
 import shutil
-import subprocess
-import urllib.error
-import urllib.request
 
 import pytest
 
-from rocmbuild.errors import RocmBuildError
 from rocmbuild.model.catalog import make_catalog
-from rocmbuild.process import BASE_ENVIRONMENT, Runner, network_environment
-from rocmbuild.tools.apt import Apt, find_archive
+from rocmbuild.process import BASE_ENVIRONMENT, Runner
 from rocmbuild.tools.elf import inspect
 from rocmbuild.tools.libraries import LibraryRoot
 from rocmbuild.tools.relations import simplify
-from rocmbuild.tools.root import RootSpec, make_root
 from rocmbuild.tools.shlibs import Binary, Resolver
+from tests.integration.foreign import MACHINE, reached_archive, unpacker
 
-DISTRIBUTION = make_catalog().distribution("debian-forky")
 TARGET = make_catalog().target("sg2042")
-MACHINE = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout.strip()
 JUDGE = ("dpkg", "dpkg-dev", "binutils-riscv64-linux-gnu")
 PACKAGES = ("apt", "binutils", "clinfo", "curl", "libdrm-dev", "libelf-dev", "ninja-build")
 CONTROL = "Source: x\nMaintainer: x <x@x.example>\n\nPackage: x\nArchitecture: any\n"
@@ -49,20 +41,8 @@ SAMPLES = {
 
 @pytest.fixture(scope="module")
 def unpacked(test_cache, tmp_path_factory):
-    """Return a function that makes a root of packages; roots and downloads are kept from one test run to the next."""
     log = tmp_path_factory.mktemp("roots") / "log"
-    try:
-        archive = asyncio.run(find_archive(Runner(log), network_environment(os.environ), mirror=None, allow_stale=True))
-        urllib.request.urlopen(f"{archive.main}dists/{DISTRIBUTION.suites[0].name}/InRelease", timeout=20).close()
-    except (RocmBuildError, urllib.error.URLError) as error:
-        pytest.skip(f"this machine reaches no Debian archive: {error}")
-
-    def make(arch, *packages):
-        apt = Apt(archive, DISTRIBUTION, arch, test_cache / "emulation" / f"apt-{arch}", test_cache / "debs")
-        spec = RootSpec(DISTRIBUTION, arch, packages)
-        return asyncio.run(make_root(test_cache / "emulation/roots", spec, apt, Runner(log))).path
-
-    return make
+    return unpacker(reached_archive(log), test_cache, log)
 
 
 @pytest.fixture(scope="module")
