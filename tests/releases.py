@@ -13,7 +13,8 @@ from rocmbuild.model.recipe_reader import load_recipe
 from rocmbuild.model.target import CrossTools, Distribution, Emulator, Suite, Target
 from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.history import Built
-from rocmbuild.plan.plan import Plan, make_plan
+from rocmbuild.plan.plan import Plan
+from rocmbuild.plan.planner import make_plan
 from rocmbuild.plan.selection import Selection
 
 TARGET = Target(

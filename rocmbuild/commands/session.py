@@ -18,7 +18,8 @@ from rocmbuild.model.manifest import Manifest, Source
 from rocmbuild.model.recipe import Recipe
 from rocmbuild.model.target import Distribution, Target
 from rocmbuild.plan.graph import Machine, Node, make_graph
-from rocmbuild.plan.plan import Plan, make_plan
+from rocmbuild.plan.plan import Plan
+from rocmbuild.plan.planner import make_plan
 from rocmbuild.plan.selection import SYSROOT, Selection, resolve, root_packages
 from rocmbuild.process import Runner, network_environment
 from rocmbuild.run.site import Area, Made, Site

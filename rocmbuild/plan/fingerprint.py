@@ -70,6 +70,11 @@ def action_key(own: str, needs: Mapping[str, str | None]) -> str:
     return digest({"own": own, "needs": dict(needs)})
 
 
+def store_key(action: str, root: str) -> str:
+    """Return the key under which a stage tree is kept: what it is made from, and the package versions of the root."""
+    return digest({"action": action, "root": root})
+
+
 def package_key(inputs: Mapping[str, Any]) -> str:
     """Return the key of what shapes a component's packages, besides the stage trees they are made from."""
     return digest({"format": FORMAT, **inputs})

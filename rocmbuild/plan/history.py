@@ -18,6 +18,7 @@ class Action(enum.Enum):
     """What a plan does about a component."""
 
     BUILD = "BUILD"
+    RESTORE = "RESTORE"
     KEEP = "KEEP"
     PROVIDED = "PROVIDED"
 
@@ -60,6 +61,14 @@ class Built:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """What the store has of a component: the digest of the stage tree, the key of the packages that lie beside it."""
+
+    output: str
+    packages: str | None
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What a plan wants of a component: keys, the root's digest if it is known, what its needs give.
 
@@ -75,6 +84,13 @@ class Wanted:
     def pending(self) -> str | None:
         """Return the name of the first need whose output is not known yet."""
         return next((name for name, output in self.needs.items() if output is None), None)
+
+    @property
+    def store_key(self) -> str | None:
+        """Return the key that the store would have it under; None while a need's output or the root is not known."""
+        if self.root is None or self.pending is not None:
+            return None
+        return fingerprint.store_key(fingerprint.action_key(self.own, self.needs), self.root)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import pytest
 from rocmbuild.commands.session import load_recipes
 from rocmbuild.model.template import placeholders_in
 from rocmbuild.plan.graph import Machine, Node
-from rocmbuild.plan.plan import Plan, make_plan
+from rocmbuild.plan.plan import Plan
+from rocmbuild.plan.planner import make_plan
 from rocmbuild.plan.selection import CROSS_ROOT, SYSROOT, Selection
 from tests.shipped import CATALOG
 

@@ -9,7 +9,8 @@ import pytest
 
 from rocmbuild.model.recipe import Edit
 from rocmbuild.plan.graph import Machine
-from rocmbuild.plan.plan import Action, Plan, make_plan
+from rocmbuild.plan.plan import Action, Plan
+from rocmbuild.plan.planner import make_plan
 from rocmbuild.plan.selection import Selection, resolve
 from rocmbuild.tools.edits import apply_edits
 from tests.shipped import CATALOG

@@ -11,7 +11,7 @@ from rocmbuild.model.manifest import LayoutRule, Source
 from rocmbuild.model.recipe import Edit
 from rocmbuild.model.target import Emulator, Suite
 from rocmbuild.plan.fingerprint import digest
-from rocmbuild.plan.plan import make_plan
+from rocmbuild.plan.planner import make_plan
 
 SUM = "ab" * 32
 
