@@ -7,8 +7,9 @@ import sys
 import time
 
 from rocmbuild import events
+from rocmbuild.commands.asked import remember
 from rocmbuild.commands.checks import require_sandbox
-from rocmbuild.commands.session import Session, open_session, remember
+from rocmbuild.commands.session import Session, open_session
 from rocmbuild.errors import UsageError
 from rocmbuild.plan.graph import Machine
 from rocmbuild.plan.history import Action

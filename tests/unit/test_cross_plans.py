@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from rocmbuild.commands.session import load_recipes
+from rocmbuild.commands.selecting import load_recipes
 from rocmbuild.model.template import placeholders_in
 from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.plan import Plan

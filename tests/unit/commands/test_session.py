@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rocmbuild.commands import session as sessions
+from rocmbuild.commands.selecting import refuse_impossible
 from rocmbuild.commands.session import open_session
 from rocmbuild.errors import UsageError
 from rocmbuild.model.catalog import make_catalog
@@ -168,10 +168,10 @@ def test_a_distribution_without_cross_compilers_builds_for_its_own_machine_only(
     distribution = dataclasses.replace(catalog.distribution("debian-13"), cross=None)
     other = catalog.target("sg2042")
     with pytest.raises(UsageError) as caught:
-        sessions._refuse_impossible(settings, other, HERE, distribution)
+        refuse_impossible(settings, other, HERE, distribution)
     assert caught.value.message == ("debian-13 names no compilers to build for another machine, and sg2042 is one")
     assert "choose another --distribution, or build on a machine of that architecture" in caught.value.hint
-    sessions._refuse_impossible(settings, HERE, None, distribution)
+    refuse_impossible(settings, HERE, None, distribution)
 
 
 @pytest.mark.parametrize(("arch", "kind"), [("arm64", SYSROOT), (HERE.arch, CROSS_ROOT)])
