@@ -76,6 +76,10 @@ class RootError(RocmBuildError):
     """Report a build root that could not be made."""
 
 
+class StoreError(RocmBuildError):
+    """Report a store of binaries that could not be read or written; the build goes on without it."""
+
+
 class StepError(RocmBuildError):
     """Report a build step that failed."""
 

@@ -42,12 +42,12 @@ class BuildTools:
 
 def find_build_tools() -> BuildTools:
     """Return the CMake and Ninja that were installed with rocmbuild; RootError if they were not."""
-    places = {"cmake": _installed("cmake", "data/bin/cmake").parent.parent, "ninja": _installed("ninja", "bin/ninja")}
+    places = {"cmake": installed_file("cmake", "data/bin/cmake").parent.parent, "ninja": installed_file("ninja", "bin/ninja")}
     return BuildTools(places["cmake"], places["ninja"], {name: metadata.version(name) for name in places})
 
 
-def _installed(package: str, suffix: str) -> Path:
-    """Return a file of an installed Python package by the end of its path."""
+def installed_file(package: str, suffix: str) -> Path:
+    """Return a file of an installed Python package by the end of its path; RootError if it is missing."""
     try:
         for file in metadata.files(package) or ():
             if file.as_posix().endswith(suffix):
