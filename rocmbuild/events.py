@@ -78,20 +78,27 @@ class Note(Event):
 
 @dataclass(frozen=True)
 class StepEnded(Event):
-    """A step ended well after ``seconds``."""
+    """A step ended well after ``seconds``; ``memory`` is the peak of what its programs took together."""
 
     task: str
     step: str
     seconds: float
+    cpu_seconds: float = 0.0
+    memory: int = 0
 
 
 @dataclass(frozen=True)
 class TaskEnded(Event):
-    """A task ended; ``status`` is ``done``, ``kept`` (what it would have made is there already) or ``failed``."""
+    """A task ended; ``status`` is ``done``, ``kept`` (what it would have made is there already) or ``failed``.
+
+    ``cpu_seconds`` is the sum of its steps, ``memory`` the largest peak of them.
+    """
 
     task: str
     status: str
     seconds: float
+    cpu_seconds: float = 0.0
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,8 @@ class TaskFailed(Event):
     rerun: str | None = None
     hint: str | None = None
     tail: tuple[str, ...] = ()
+    cpu_seconds: float = 0.0
+    memory: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import re
 import shlex
 import signal
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -89,6 +89,10 @@ class Runner:
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=40))
     inherit: tuple[int, ...] = ()
     """descriptors of locks: a program that outlives a killed run keeps what it works in locked"""
+    on_start: Callable[[int], None] | None = None
+    """told the id of each program, which is that of its session and process group too"""
+    on_end: Callable[[int], None] | None = None
+    """told the same id when the program is gone and all it left in its group"""
 
     async def run(
         self,
@@ -150,11 +154,22 @@ class Runner:
                 )
             except OSError as error:
                 raise ProcessError(argv, None, [f"{error.filename or argv[0]}: {error.strerror}"], self.log) from error
-            output = await self._supervise(process, stdin, log, capture=capture)
+            with self._announced(process.pid):
+                output = await self._supervise(process, stdin, log, capture=capture)
             return process.returncode or 0, output
         finally:
             if log is not None:
                 log.close()
+
+    @contextlib.contextmanager
+    def _announced(self, pid: int) -> Iterator[None]:
+        if self.on_start is not None:
+            self.on_start(pid)
+        try:
+            yield
+        finally:
+            if self.on_end is not None:
+                self.on_end(pid)
 
     async def _supervise(
         self, process: asyncio.subprocess.Process, stdin: bytes | None, log: IO[bytes] | None, *, capture: bool

@@ -8,6 +8,7 @@ import errno
 import os
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from rocmbuild import events
 from rocmbuild.errors import RocmBuildError, refusal
 from rocmbuild.process import ProcessError, Runner
+from rocmbuild.run.meter import INTERVAL, Meter, Watch
 from rocmbuild.run.resources import Resources
 from rocmbuild.run.task import Step, StepContext, Task, Uses
 
@@ -34,6 +36,19 @@ class Outcome:
     status: Mapping[str, str]
     errors: Mapping[str, RocmBuildError]
     seconds: Mapping[str, float]
+
+
+@dataclass
+class Taken:
+    """What a task took of the machine: CPU seconds in all, and the largest peak of memory of a step, in bytes."""
+
+    cpu_seconds: float = 0.0
+    memory: int = 0
+
+    def add(self, watch: Watch) -> None:
+        """Add a step."""
+        self.cpu_seconds += watch.cpu_seconds
+        self.memory = max(self.memory, watch.memory)
 
 
 def remaining_paths(tasks: Iterable[Task]) -> dict[str, float]:
@@ -66,6 +81,8 @@ class Scheduler:
     _seconds: dict[str, float] = field(default_factory=dict, init=False)
     _ended: dict[str, asyncio.Event] = field(default_factory=dict, init=False)
     _priority: dict[str, float] = field(default_factory=dict, init=False)
+    _meter: Meter = field(default_factory=Meter, init=False)
+    _taken: dict[str, Taken] = field(default_factory=lambda: defaultdict(Taken), init=False)
 
     async def run(self, tasks: Iterable[Task]) -> Outcome:
         """Run all tasks; cancelling this stops every program they started."""
@@ -74,6 +91,7 @@ class Scheduler:
         self._ended = {task.name: asyncio.Event() for task in tasks}
         first = sorted(tasks, key=lambda task: -self._priority[task.name])  # whoever asks first gets a free token
         running = [asyncio.create_task(self._task(task)) for task in first]
+        metering = asyncio.create_task(self._meter.run(lambda _: INTERVAL))
         try:
             while running:
                 finished, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -85,6 +103,7 @@ class Scheduler:
                     break
         finally:
             await _cancel(running)
+            await _cancel([metering])
         for task in tasks:
             if task.name not in self._status:
                 self._status[task.name] = "skipped"
@@ -131,7 +150,8 @@ class Scheduler:
         seconds = self.now() - (begun if begun is not None else self.now())
         self._seconds[task.name] = seconds
         self._end(task, status)
-        self.emit(events.TaskEnded(self.now(), task.name, status, seconds))
+        taken = self._taken[task.name]
+        self.emit(events.TaskEnded(self.now(), task.name, status, seconds, taken.cpu_seconds, taken.memory))
 
     async def _step(self, task: Task, step: Step) -> None:
         log = task.logs(step.name)
@@ -139,10 +159,15 @@ class Scheduler:
         log.write_bytes(b"")
         begun = self.now()
         self.emit(events.StepStarted(begun, task.name, step.name, str(log)))
-        await step.function(self._context(task, step, log))
-        self.emit(events.StepEnded(self.now(), task.name, step.name, self.now() - begun))
+        with self._meter.watch(task.name) as watch:
+            try:
+                await step.function(self._context(task, step, log, watch))
+            finally:
+                self._taken[task.name].add(watch)
+        seconds = self.now() - begun
+        self.emit(events.StepEnded(self.now(), task.name, step.name, seconds, watch.cpu_seconds, watch.memory))
 
-    def _context(self, task: Task, step: Step, log: Path) -> StepContext:
+    def _context(self, task: Task, step: Step, log: Path, watch: Watch) -> StepContext:
         def line(text: str) -> None:
             self.emit(events.OutputLine(self.now(), task.name, step.name, text))
 
@@ -152,7 +177,10 @@ class Scheduler:
         def note(text: str) -> None:
             self.emit(events.Note(self.now(), task.name, text))
 
-        return StepContext(Runner(log=log, on_line=line), log, progress, note)
+        def started(pid: int) -> None:
+            self._meter.started(watch, pid)
+
+        return StepContext(Runner(log=log, on_line=line, on_start=started, on_end=watch.ended), log, progress, note)
 
     @contextlib.asynccontextmanager
     async def _resource(self, task: Task, step: Step) -> AsyncIterator[None]:
@@ -187,6 +215,8 @@ class Scheduler:
                 rerun=error.rerun,
                 hint=error.hint,
                 tail=tuple(tail)[-25:],
+                cpu_seconds=self._taken[task.name].cpu_seconds,
+                memory=self._taken[task.name].memory,
             )
         )
 

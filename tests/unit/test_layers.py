@@ -17,6 +17,7 @@ LAYERS = {
     "errors": 0,
     "events": 0,
     "process": 0,
+    "procfs": 0,
     "workspace": 0,
     "machine": 0,
     "options": 0,
