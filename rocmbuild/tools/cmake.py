@@ -42,7 +42,10 @@ class BuildTools:
 
 def find_build_tools() -> BuildTools:
     """Return the CMake and Ninja that were installed with rocmbuild; RootError if they were not."""
-    places = {"cmake": installed_file("cmake", "data/bin/cmake").parent.parent, "ninja": installed_file("ninja", "bin/ninja")}
+    places = {
+        "cmake": installed_file("cmake", "data/bin/cmake").parent.parent,
+        "ninja": installed_file("ninja", "bin/ninja"),
+    }
     return BuildTools(places["cmake"], places["ninja"], {name: metadata.version(name) for name in places})
 
 
