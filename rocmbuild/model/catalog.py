@@ -90,8 +90,8 @@ def make_catalog(manifests: Sequence[Path] = (), recipes: Sequence[Path] = (), t
         if not directory.is_dir():
             raise UsageError(f"there is no directory {directory}")
     return Catalog(
-        manifest_dirs=(*manifests, _shipped("manifests")),
-        recipe_dirs=(*recipes, _shipped("recipes")),
+        manifest_dirs=(*manifests, shipped("manifests")),
+        recipe_dirs=(*recipes, shipped("recipes")),
         target_dirs=(*targets, _PACKAGE / "data" / "targets"),
     )
 
@@ -100,7 +100,7 @@ def _usual_targets() -> dict[str, Path]:
     return _found((_PACKAGE / "data" / "targets",), "*.yaml")
 
 
-def _shipped(name: str) -> Path:
+def shipped(name: str) -> Path:
     """Return a directory that lies in the wheel, or beside the package in a checkout."""
     packaged = _PACKAGE / "data" / name
     return packaged if packaged.is_dir() else _PACKAGE.parent / name

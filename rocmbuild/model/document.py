@@ -7,15 +7,20 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from rocmbuild.errors import DocumentError, Problem, UsageError, nearest
+from rocmbuild.model.acceptance import Accept, acceptor
 
 Path_ = tuple[str | int, ...]
+Place = tuple[int, int]
+"""Line and column, from 1."""
+
+_SCHEMAS = Path(__file__).parents[1] / "data" / "schemas"
+_QUICK: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where PyYAML has it, is ten times as fast
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[-+]?(?=\.?[0-9])([0-9][0-9_]*)?\.[0-9]*([eE][-+]?[0-9]+)?\Z|[-+]?[0-9]+[eE][-+]?[0-9]+\Z")
@@ -28,13 +33,13 @@ class Document:
 
     path: str
     data: dict[str, Any]
-    marks: Mapping[Path_, str] = field(repr=False)
+    marks: Mapping[Path_, Place] = field(repr=False)
 
     def where(self, *path: str | int) -> str:
         """Return ``file:line:column`` of the value at ``path``, or of its nearest parent."""
         while path and path not in self.marks:
             path = path[:-1]
-        return self.marks.get(path, f"{self.path}:1:1")
+        return _where(self.path, self.marks.get(path, (1, 1)))
 
     def problem(self, path: Path_, message: str, hint: str | None = None) -> Problem:
         """Return a problem located at ``path``, named by its dotted path."""
@@ -55,9 +60,38 @@ def load(path: Path, schema: str) -> Document:
 
 def parse(text: str, name: str, schema: str) -> Document:
     """Parse and check YAML text; ``name`` is the file name used in messages."""
-    builder = _Builder(name)
+    return _accepted(text, name, schema) or _judged(text, name, schema)
+
+
+def _accepted(text: str, name: str, schema: str) -> Document | None:
+    """Return a document that is right, as nearly all are; None for one that has to be judged."""
+    builder = _Builder(name, _quick_events(text))
     try:
-        node = yaml.compose(text, Loader=_Loader)
+        data = builder.document()
+    except yaml.YAMLError:
+        return None
+    right = isinstance(data, dict) and not builder.problems and _accept(schema)(data)
+    return Document(name, data, builder.marks) if right else None
+
+
+def _quick_events(text: str) -> Iterator[Any]:
+    """Yield libyaml's events; YAMLError for what it reads, but Python's parser does not, or not so.
+
+    These are tabs, ``?`` in plain words, and tags before a comma: a file must mean the same on every machine.
+    """
+    if "\t" in text:
+        raise yaml.YAMLError
+    for event in yaml.parse(text, Loader=_QUICK):
+        if isinstance(event, yaml.ScalarEvent) and ((not event.style and "?" in event.value) or event.tag is not None):
+            raise yaml.YAMLError
+        yield event
+
+
+def _judged(text: str, name: str, schema: str) -> Document:
+    """Return a document after a thorough look; DocumentError has all its problems, in the words of Python's parser."""
+    builder = _Builder(name, yaml.parse(text, Loader=yaml.SafeLoader))
+    try:
+        data = builder.document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else f"{name}:1:1"
@@ -66,7 +100,6 @@ def parse(text: str, name: str, schema: str) -> Document:
         line, column = text.count("\n", 0, error.position), error.position - text.rfind("\n", 0, error.position)
         at = f"{name}:{line + 1}:{column}"
         raise DocumentError([Problem(at, f"not YAML: the character #x{error.character:04x} is not allowed")]) from error
-    data = builder.build(node, ()) if node is not None else None
     if not isinstance(data, dict):
         raise DocumentError([*builder.problems, Problem(f"{name}:1:1", "a mapping is expected here")])
     document = Document(name, data, builder.marks)
@@ -81,70 +114,112 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
     return sorted(set(problems), key=_position)
 
 
-class _Loader(yaml.SafeLoader):
-    """Compose nodes, refusing aliases (they hide facts and can explode)."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it out
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise yaml.composer.ComposerError(
-                None, None, "anchors and aliases are not allowed; write the value out", event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-
 class _Builder:
-    """Turn YAML nodes into plain data, noting positions and what the schema cannot see."""
+    """Turn YAML events into plain data, noting positions and what the schema cannot see."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, events: Iterator[Any]) -> None:
         self.name = name
-        self.marks: dict[Path_, str] = {}
+        self.marks: dict[Path_, Place] = {}
         self.problems: list[Problem] = []
+        self._events = events
 
-    def build(self, node: yaml.Node, path: Path_) -> Any:
-        self.marks.setdefault(path, self._at(node))
-        if node.tag.startswith("!"):
-            self.problems.append(Problem(self._at(node), f"the tag {node.tag} means nothing here", "leave it out"))
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
-        return self._scalar(node, path)
+    def document(self) -> Any:
+        """Return the data of the only document; raises YAMLError for none that is whole, or for two."""
+        next(self._events)
+        first = next(self._events)
+        if isinstance(first, yaml.StreamEndEvent):
+            return None
+        data = self._value(self._next(), ())
+        next(self._events)
+        after = next(self._events)
+        if not isinstance(after, yaml.StreamEndEvent):
+            expected = "expected a single document in the stream"
+            raise yaml.composer.ComposerError(
+                expected, first.start_mark, "but found another document", after.start_mark
+            )
+        return data
 
-    def _mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                self.problems.append(Problem(self._at(key_node), "a key is a plain word, not a list or a mapping"))
-                continue
-            key = str(key_node.value)
-            if key in result:
-                dotted, first = _dotted((*path, key)), self.marks[(*path, f"{key}:")]
-                message = f"{dotted}: this key was given before, at {first}"
-                self.problems.append(Problem(self._at(key_node), message, "keep one of them"))
-                continue
-            self.marks[(*path, key)] = self._at(key_node)
-            value = self.build(value_node, (*path, key))
-            self.marks[(*path, key)] = self._at(value_node)
-            self.marks[(*path, f"{key}:")] = self._at(key_node)
-            result[key] = value
+    def _next(self) -> Any:
+        """Return the next event, refusing aliases (they hide facts and can explode)."""
+        event = next(self._events)
+        if getattr(event, "anchor", None) is not None:
+            message = "anchors and aliases are not allowed; write the value out"
+            raise yaml.composer.ComposerError(None, None, message, event.start_mark)
+        return event
+
+    def _value(self, event: Any, path: Path_) -> Any:
+        place = self.marks[path] = _place(event)
+        if event.tag is not None and event.tag.startswith("!") and event.tag != "!":
+            self._complain(place, f"the tag {event.tag} means nothing here", "leave it out")
+        if isinstance(event, yaml.ScalarEvent):
+            return str(event.value) if event.style else self._plain(str(event.value), path)
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(path)
+        return self._sequence(path)
+
+    def _sequence(self, path: Path_) -> list[Any]:
+        result: list[Any] = []
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            result.append(self._value(event, (*path, len(result))))
         return result
 
-    def _scalar(self, node: yaml.Node, path: Path_) -> Any:
-        text = str(node.value)
-        if getattr(node, "style", None) is not None:
-            return text
+    def _mapping(self, path: Path_) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+            key = self._key(event, path, result)
+            if key is None:
+                self._skip(self._next())
+            else:
+                self.marks[(*path, f"{key}:")] = _place(event)
+                result[key] = self._value(self._next(), (*path, key))
+        return result
+
+    def _key(self, event: Any, path: Path_, known: Mapping[str, Any]) -> str | None:
+        """Return a key, None for what cannot be one."""
+        if not isinstance(event, yaml.ScalarEvent):
+            self._complain(_place(event), "a key is a plain word, not a list or a mapping")
+            self._skip(event)
+            return None
+        key = str(event.value)
+        if key not in known:
+            return key
+        first = _where(self.name, self.marks[(*path, f"{key}:")])
+        message = f"{_dotted((*path, key))}: this key was given before, at {first}"
+        self._complain(_place(event), message, "keep one of them")
+        return None
+
+    def _skip(self, event: Any) -> None:
+        """Pass by a value."""
+        depth = 0
+        while True:
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth == 0:
+                return
+            event = self._next()
+
+    def _plain(self, text: str, path: Path_) -> Any:
+        """Return what a scalar without quotes stands for."""
         if text.lower() in _LITERALS and text in (text.lower(), ""):
             return _LITERALS[text]
         if _INTEGER.match(text):
             return int(text)
         if _FLOAT.match(text):
-            message = f"{_dotted(path)}: {text} would be read as a number"
-            self.problems.append(Problem(self._at(node), message, f'quote it: "{text}"'))
+            self._complain(
+                self.marks[path], f"{_dotted(path)}: {text} would be read as a number", f'quote it: "{text}"'
+            )
         return text
 
-    def _at(self, node: yaml.Node) -> str:
-        return f"{self.name}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+    def _complain(self, place: Place, message: str, hint: str | None = None) -> None:
+        self.problems.append(Problem(_where(self.name, place), message, hint))
+
+
+def _place(event: Any) -> Place:
+    mark = event.start_mark
+    return mark.line + 1, mark.column + 1
+
+
+def _where(name: str, place: Place) -> str:
+    return f"{name}:{place[0]}:{place[1]}"
 
 
 def _schema_problems(document: Document, schema: str) -> Iterator[Problem]:
@@ -182,11 +257,19 @@ def _unknown_keys(document: Document, error: Any, path: Path_) -> Iterator[Probl
 
 
 @cache
-def _validator(schema: str) -> Any:
-    import jsonschema  # imported late: it costs a tenth of a second
+def _accept(schema: str) -> Accept:
+    return acceptor(_schema(schema))
 
-    text = files("rocmbuild").joinpath(f"data/schemas/{schema}.json").read_text(encoding="utf-8")
-    return jsonschema.Draft202012Validator(json.loads(text))
+
+@cache
+def _validator(schema: str) -> Any:
+    import jsonschema  # imported late: it costs a tenth of a second, and is asked only about what is not right
+
+    return jsonschema.Draft202012Validator(_schema(schema))
+
+
+def _schema(name: str) -> Any:
+    return json.loads((_SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def _dotted(path: Path_) -> str:

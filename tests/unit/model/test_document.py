@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 
 import pytest
 
+import rocmbuild
 from rocmbuild.errors import DocumentError, UsageError
+from rocmbuild.model import document as module
 from rocmbuild.model.document import load, parse
 
 GOOD = """\
@@ -221,3 +224,77 @@ def test_a_file_that_is_not_there_is_the_users_mistake(tmp_path):
         load(tmp_path / "no.yaml", "manifest")
     assert caught.value.where == str(tmp_path / "no.yaml")
     assert "No such file" in caught.value.message
+
+
+PACKAGE = Path(rocmbuild.__file__).parent
+SHIPPED = [
+    (kind, path)
+    for kind, found in {
+        "recipe": PACKAGE.parent.glob("recipes/*/recipe.yaml"),
+        "manifest": PACKAGE.parent.glob("manifests/*.yaml"),
+        "target": PACKAGE.glob("data/targets/*.yaml"),
+        "distribution": PACKAGE.glob("data/distributions/*.yaml"),
+        "gpus": PACKAGE.glob("data/gpus.yaml"),
+    }.items()
+    for path in sorted(found)
+]
+ODD = [
+    "",
+    "# nothing\n",
+    "a:\nb: \n",
+    "a: {b: , c: [ , x]}\n",
+    "- a\n-\n- - b\n  - {c: d}\n",
+    "? {x: y}\n: z\n? [a]\n: {b: c}\nd: e\n",
+    "? a\n: b\n? c\n",
+    "a: |\n  text\n  more\n\nb: >-\n  folded\n  line\n",
+    "a: 'it''s'\nb: \"\\u00e9\\n\"\nc: pl\u00e4in\n\u00fcber: \u4e2d\u6587 \u2192\n",
+    "a: !own x\nb: !!str 1\nc: ! 2\nd: !own {e: f}\n!k g: h\n",
+    "%YAML 1.1\n---\na: 1\n...\n",
+    "a: 1\n---\nb: 2\n",
+    "a: &x 1\nb: *x\n",
+    "a: *nowhere\n",
+    "? *x\n: 1\n",
+    "a: 1\na: {b: {c: 2}}\nb: 3\n",
+    "a: 1\na: &x 2\n",
+    "a: [1, 2\nb: 3\n",
+    "a: 'open\n",
+    "a: b: c\n",
+    "\ta: 1\n",
+    "a: @x\n",
+    "a: 1\n  b: 2\n",
+    "a: {b: 1}}\n",
+    "a: \x07\n",
+    "a: \U0001f600 \x85b\n",
+    'a: "\\q"\n',
+    "text\n",
+    "[1, 2]\n",
+    "a: 1.5\nb: .5\n",
+    "a: x#y\nb: x #y\n",
+    "a: b\tc\n",
+    "a: [b?c, d]\ne: f?g\n",
+    "{a?b: c}\n",
+    "a: [!b, c]\n",
+    "{a: !b, c: d}\n",
+]
+
+
+@pytest.mark.parametrize("text", [*ODD, *(path.read_text(encoding="utf-8") for _, path in SHIPPED)])
+def test_what_is_read_quickly_is_read_the_same_by_the_thorough_parser(text, monkeypatch):
+    monkeypatch.setattr(module, "_accept", lambda _schema: lambda _data: True)
+    monkeypatch.setattr(module, "_schema_problems", lambda _document, _schema: ())
+    quick = module._accepted(text, "f.yaml", "manifest")
+    try:
+        thorough = module._judged(text, "f.yaml", "manifest")
+    except DocumentError:
+        thorough = None
+    assert quick == thorough or (quick is None and any(hint in text for hint in ("\t", "?", "!")))
+
+
+def test_what_is_right_is_read_quickly(monkeypatch):
+    monkeypatch.setattr(module, "_judged", None)
+    for kind, path in SHIPPED:
+        load(path, kind)
+
+
+def test_a_second_document_is_refused_at_its_place():
+    assert only(GOOD + "---\na: 1\n")[:2] == ("f.yaml:7:1", "not YAML: but found another document")
