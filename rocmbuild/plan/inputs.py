@@ -37,6 +37,7 @@ class Inputs:
             "environment": dict(recipe.environment),
             "additions": [[item.path, item.text, item.link] for item in recipe.additions],
             **({"discards": [list(item.files) for item in recipe.discards]} if recipe.discards else {}),
+            **({"writable_source": True} if recipe.writable_source else {}),
             "builds": recipe.builds,
             "provided": self._provided(node.component),
             "target": [target.triple, list(target.flags)],
