@@ -158,7 +158,9 @@ def _add(section: argparse._ActionsContainer, option: Option) -> None:
             "-q", "--quiet", dest=option.key, action="append_const", const=-1, default=unset, help="print less"
         )
     elif option.kind == "flag":
-        on, off = (argparse.SUPPRESS, option.help) if option.name == "verify" else (option.help, argparse.SUPPRESS)
+        on, off = option.help, argparse.SUPPRESS
+        if option.name in ("verify", "reuse"):  # on unless somebody says no
+            on, off = off, on
         section.add_argument(*option.flags, dest=option.key, action="store_true", default=unset, help=on)
         section.add_argument(f"--no-{option.name}", dest=option.key, action="store_false", default=unset, help=off)
     else:

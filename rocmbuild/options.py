@@ -123,8 +123,10 @@ OPTIONS = {
         ),
         Option("keep-going", "flag", "machine", "after a failure, build what does not depend on it"),
         Option("verify", "flag", "machine", "do not install and try the packages"),
+        Option("reuse", "flag", "machine", "take nothing from the store of binaries, put nothing there"),
         Option("workspace", "path", "files", "directory of builds and packages (default: workspace)", metavar="DIR"),
         Option("cache", "path", "files", "downloads shared by workspaces (default: ~/.cache/rocmbuild)", metavar="DIR"),
+        Option("store", "path", "files", "binaries shared by workspaces (default: store in the cache)", metavar="DIR"),
         Option("manifests", "directories", "files", "own manifests, looked at first; repeatable", metavar="DIR"),
         Option("recipes", "directories", "files", "own recipes, looked at first; repeatable", metavar="DIR"),
         Option("targets", "directories", "files", "own targets, looked at first; repeatable", metavar="DIR"),
@@ -145,6 +147,8 @@ OPTIONS = {
             metavar="COMPONENT",
             layers=False,
         ),
+        Option("keep-days", "number", "output", "remove what was not used for N days", metavar="N", layers=False),
+        Option("keep-size", "size", "output", "remove the least used beyond SIZE", metavar="SIZE", layers=False),
         Option("fix", "flag", "output", "install the Debian packages that are missing", layers=False),
         Option("host", "flag", "output", "examine this machine as the one that uses the packages", layers=False),
         Option("events", "path", "output", "write what happens as JSON lines", metavar="FILE"),
@@ -165,7 +169,7 @@ _COMMON = ("workspace", "cache", "manifests", "recipes", "targets", "config", "v
 _FETCH = ("mirror", "apt-mirror", "allow-stale-archive", "offline")
 _AREA = ("branch", "target", "distribution")
 _SELECT = (*_AREA, "gpu", "system", "source")
-_BUILD = (*_SELECT, *_FETCH, "jobs", "memory", "environment", "keep-going", *_COMMON, "events")
+_BUILD = (*_SELECT, *_FETCH, "jobs", "memory", "environment", "keep-going", "reuse", "store", *_COMMON, "events")
 
 VERBS = {
     verb.name: verb
@@ -265,6 +269,22 @@ VERBS = {
                 ("rocmbuild doctor --host", "on the machine with the GPU: kernel, card, rights"),
             ),
             maximum=0,
+        ),
+        Verb(
+            "store",
+            "share, save and tend the store of binaries",
+            "ACTION [WORD...]",
+            ("store", "keep-days", "keep-size", "format", *_COMMON),
+            (
+                ("rocmbuild store list", "what there is; verify reads all of it"),
+                ("rocmbuild store add-remote team URL", "a Conan server; remotes prints them"),
+                ("rocmbuild store push team", "give it all; or components named here"),
+                ("rocmbuild store pull team", "take what it has; or components"),
+                ("rocmbuild store save rocm.tgz", "a file for machines without network"),
+                ("rocmbuild store load rocm.tgz", "take what is in it, there"),
+                ("rocmbuild store gc --keep-days 30", "remove what was not used"),
+            ),
+            minimum=1,
         ),
         Verb(
             "clean",

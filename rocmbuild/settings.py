@@ -25,7 +25,7 @@ _SWITCHES: Mapping[str, bool] = {
 class Settings:
     """What the user wants, from all layers. Paths are absolute; ``memory`` is in bytes.
 
-    ``words`` of the command line become ``components``, ``topic`` (of ``list``) or ``step`` (of ``logs``);
+    ``words`` of the command line become ``components``, ``topic`` (of ``list``, ``store``) or ``step`` (of ``logs``);
     ``command`` is what follows ``--``; ``environ`` is the caller's environment, of which only what
     ``process.network_environment`` lets through reaches a program.
     """
@@ -50,8 +50,12 @@ class Settings:
     environment: Environment = "sandbox"
     keep_going: bool = False
     verify: bool = True
+    reuse: bool = True
     workspace: Path = Path("workspace")
     cache: Path = Path("cache")
+    store: Path = Path("cache/store")
+    keep_days: int | None = None
+    keep_size: int | None = None
     manifests: tuple[Path, ...] = ()
     recipes: tuple[Path, ...] = ()
     targets: tuple[Path, ...] = ()
@@ -93,6 +97,7 @@ def load_settings(arguments: Arguments, environ: Mapping[str, str], directory: P
     file = {} if arguments.given.get("host") else _file(above, environ, directory)  # to read one takes YAML
     given = {**file, **above}
     values = {name: _converted(OPTIONS[name], item) for name, item in given.items()}
+    cache = values.get("cache") or default_cache(environ)
     return Settings(
         verb=arguments.verb,
         **_words(arguments),
@@ -112,8 +117,12 @@ def load_settings(arguments: Arguments, environ: Mapping[str, str], directory: P
         environment=values.get("environment", "sandbox"),
         keep_going=values.get("keep-going", False),
         verify=values.get("verify", True),
+        reuse=values.get("reuse", True),
         workspace=values.get("workspace") or directory / "workspace",
-        cache=values.get("cache") or default_cache(environ),
+        cache=cache,
+        store=values.get("store") or cache / "store",
+        keep_days=values.get("keep-days"),
+        keep_size=values.get("keep-size"),
         manifests=values.get("manifests", ()),
         recipes=values.get("recipes", ()),
         targets=values.get("targets", ()),
@@ -150,6 +159,8 @@ def _words(arguments: Arguments) -> dict[str, Any]:
     words = arguments.words
     if arguments.verb == "list":
         return {"topic": words[0]}
+    if arguments.verb == "store":
+        return {"topic": words[0], "components": words[1:]}
     if arguments.verb == "logs":
         return {"components": words[:1], "step": words[1] if len(words) > 1 else None}
     return {"components": words}

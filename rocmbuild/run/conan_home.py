@@ -1,0 +1,162 @@
+"""Conan calls one at a time over all runs, in a home that survives kills and damage."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rocmbuild.errors import StoreError
+from rocmbuild.process import BASE_ENVIRONMENT, ProcessError, Runner, describe_exit
+from rocmbuild.tools import conan
+from rocmbuild.tools.waiting import held
+from rocmbuild.workspace import remove_tree
+
+
+class DamagedHome(StoreError):
+    """Report that Conan's database was damaged; it has been set aside, and the home is empty now."""
+
+
+def warn_on_stderr(text: str) -> None:
+    """Print a warning where a terminal shows it and a pipe does not take it for output."""
+    print(f"rocmbuild: warning: {text}", file=sys.stderr, flush=True)
+
+
+@dataclass
+class ConanHome:
+    """A directory with a home of Conan in it; ``environment`` leads to the network, ``warn`` is told what is lost."""
+
+    directory: Path
+    environment: Mapping[str, str] = field(default_factory=lambda: BASE_ENVIRONMENT)
+    warn: Callable[[str], None] = warn_on_stderr
+    program: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        return self.directory / "conan"
+
+    @property
+    def places(self) -> Path:
+        """Return the directory that remembers where entries lie; nothing in it is true without the home."""
+        return self.directory / "places"
+
+    @property
+    def drafts(self) -> Path:
+        """Return the directory of trees that are about to become entries."""
+        return self.directory / "new"
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether there has never been an entry, without asking Conan."""
+        return not conan.database(self.path).exists()
+
+    @contextlib.asynccontextmanager
+    async def session(self, runner: Runner, *, changes: str | None = None) -> AsyncIterator[Calls]:
+        """Hold the home for some calls; ``changes`` names the entry that a killed call would leave half-made.
+
+        What an earlier kill left is cleaned first. Programs inherit the lock: an orphan that still writes keeps it.
+        """
+        async with held(self.directory / "lock", self.warn) as lock:
+            conan.prepare_home(self.path)
+            own = replace(runner, inherit=(*runner.inherit, lock), tail=deque(maxlen=40))
+            calls = Calls(self, own, self.program or conan.find_conan())
+            await self._clean(calls)
+            if changes is None:
+                yield calls
+                return
+            self._mark.write_text(changes, encoding="utf-8")
+            yield calls  # not in a try: what fails or is interrupted leaves the mark, and is cleaned next time
+            self._mark.unlink(missing_ok=True)
+
+    @property
+    def _mark(self) -> Path:
+        return self.directory / "unfinished"
+
+    async def _clean(self, calls: Calls) -> None:
+        """Remove what a call that did not end may have left: its entry, half a directory, temporary files."""
+        try:
+            changed = self._mark.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return
+        if changed:
+            self.forget(changed)
+            await calls.remove(changed)
+        await calls.attempt(["cache", "clean", "*", "--temp"])
+        remove_tree(conan.temporary(self.path))
+        conan.prepare_home(self.path)
+        self._mark.unlink(missing_ok=True)
+
+    def place(self, name: str) -> Path:
+        """Return the file that remembers an entry by ``name/version``."""
+        return self.places / f"{name.replace('/', '-')}.json"
+
+    def forget(self, name: str) -> None:
+        """Forget where an entry lies, before it is touched."""
+        self.place(name).unlink(missing_ok=True)
+
+    def set_aside(self, reason: str) -> DamagedHome:
+        """Rename the damaged home, so that the next call begins a new one; return the error that says so."""
+        number = 1
+        while (aside := self.directory / f"conan.damaged-{number}").exists():
+            number += 1
+        self.path.rename(aside)
+        remove_tree(self.places)
+        conan.prepare_home(self.path)
+        for name in ("remotes.json", ".conan.db"):
+            with contextlib.suppress(OSError):
+                shutil.copy2(aside / name, self.path / name)
+        message = f"the database of the store is damaged ({reason}); it was set aside as {aside}"
+        self.warn(f"{message}, and a new one was begun")
+        return DamagedHome(message, hint="rocmbuild store gc removes it; what it held is built again, or pulled")
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The calls of somebody who holds the home."""
+
+    home: ConanHome
+    runner: Runner
+    program: Path
+
+    async def __call__(self, arguments: Sequence[str], *, secrets: Mapping[str, str] | None = None) -> bytes:
+        """Run Conan and return what it prints; StoreError has its complaint, ``secrets`` stay out of logs."""
+        home, runner = self.home, self.runner if not secrets else replace(self.runner, log=None)
+        environment = conan.home_environment(home.path, {**home.environment, **(secrets or {})})
+        try:
+            return await runner.capture([str(self.program), *arguments], env=environment, cwd=home.path)
+        except ProcessError as error:
+            said = conan.complaint(error.tail)
+            if any(conan.is_damage(line) for line in error.tail):
+                raise home.set_aside(said) from error
+            how = describe_exit(error.returncode) if error.returncode != 1 else "failed"
+            raise StoreError(f"conan {arguments[0]} {how}: {said}", log=error.log) from error
+
+    async def attempt(self, arguments: Sequence[str]) -> bool:
+        """Run Conan where a failure does not matter; return whether there was none."""
+        try:
+            await self(arguments)
+        except DamagedHome:
+            raise
+        except StoreError:
+            return False
+        return True
+
+    async def remove(self, name: str) -> None:
+        """Remove an entry, ``name/version``, with all its revisions; it need not be there."""
+        await self.attempt(["remove", name, "--confirm"])
+
+    async def packages(
+        self, remote: str | None = None, *, secrets: Mapping[str, str] | None = None
+    ) -> list[conan.Package]:
+        """Return the packages of the home, or of a remote."""
+        output = await self(conan.list_packages(remote), secrets=secrets)
+        try:
+            return conan.parse_packages(output)
+        except ValueError as error:
+            if remote is None and conan.is_damage(str(error)):
+                raise self.home.set_aside(str(error)) from error
+            raise StoreError(f"conan list: {error}") from error
