@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from rocmbuild.ui.format import about, duration
+from rocmbuild.ui.format import about, duration, plural, size
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 Row = Mapping[str, Any]
-"""A row of ``rocmbuild plan --json``: component, machine, action, version, fingerprint, needs, estimate, reason."""
+"""A row of ``rocmbuild plan --json``: component, machine, action, version, fingerprint, needs, estimate, reason …"""
 
 KEY_LENGTH = 8
 
-_COLUMNS = ("component", "machine", "action", "version", "key", "needs", "estimate", "reason")
+_COLUMNS = ("component", "machine", "action", "version", "key", "needs", "estimate", "memory", "disk", "reason")
+_NUMBERS = ("estimate", "memory", "disk")
 _PROSE = ("needs", "reason")
 _UNBOUNDED = 10_000
 
@@ -27,12 +28,13 @@ _STYLES = {"build": "yellow", "restore": "cyan", "keep": "green", "provided": "d
 _FILLS = {"build": "#ffe4b3", "restore": "#cfe8ff", "keep": "#d5f0d0", "provided": "#e6e6e6"}
 
 
-def render_table(rows: Sequence[Row], *, reasons: bool = False) -> PlanTable:
-    """Return the plan as a table in the order of its rows, with a line that sums it up.
+def render_table(rows: Sequence[Row], *, reasons: bool = False, outlook: Row | None = None) -> PlanTable:
+    """Return the plan as a table in the order of its rows, with lines that sum it up.
 
-    ``reasons`` adds a column that says why each component has its action.
+    ``reasons`` adds a column that says why each component has its action; ``outlook`` is what ``rocmbuild plan
+    --json`` has as the estimate of it all.
     """
-    return PlanTable(tuple(rows), reasons=reasons)
+    return PlanTable(tuple(rows), reasons=reasons, outlook=outlook)
 
 
 @dataclass(frozen=True)
@@ -41,19 +43,21 @@ class PlanTable:
 
     rows: tuple[Row, ...]
     reasons: bool = False
+    outlook: Row | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.text import Text
 
-        leaving: tuple[str, ...] = () if self.reasons else ("reason",)
+        leaving = tuple(name for name in ("memory", "disk") if not any(row.get(name) for row in self.rows))
+        leaving += () if self.reasons else ("reason",)
         table = self._table(leaving)
-        for name in ("needs", "machine", "version", "key"):
+        for name in ("needs", "disk", "memory", "machine", "version", "key"):
             if _least_width(table, console, options) <= options.max_width:
                 break
             leaving = (*leaving, name)
             table = self._table(leaving)
         yield table
-        yield Text(sums(self.rows))
+        yield Text("\n").join(Text(text) for text in (sums(self.rows), *forecast(self.outlook)))
 
     def _table(self, leaving: Sequence[str]) -> Table:
         from rich.table import Table
@@ -61,7 +65,7 @@ class PlanTable:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
         names = [name for name in _COLUMNS if name not in leaving]
         for name in names:
-            justify: Literal["left", "right"] = "right" if name == "estimate" else "left"
+            justify: Literal["left", "right"] = "right" if name in _NUMBERS else "left"
             table.add_column(name, justify=justify, no_wrap=name not in _PROSE, overflow="fold")
         for row in self.rows:
             table.add_row(*(_cell(row, name) for name in names))
@@ -79,6 +83,18 @@ def sums(rows: Sequence[Row]) -> str:
     seconds = sum(float(row.get("estimate") or 0) for row in rows)
     bound = "at most " if any(row.get("conditional") for row in rows) else ""
     return f"{text}; {bound}{about(seconds)} of work" if seconds else text
+
+
+def forecast(outlook: Row | None) -> list[str]:
+    """Say what carrying a plan out will take, and where that is known from; nothing if it builds nothing."""
+    if outlook is None or not outlook["basis"]:
+        return []
+    took = f"{about(outlook['seconds'])} on {plural(outlook['jobs'], 'job')}"
+    basis = ", ".join(f"{count} {name}" for name, count in sorted(outlook["basis"].items()))
+    return [
+        f"{took}, {size(outlook['memory'])} of memory, {size(outlook['disk'])} of disk",
+        f"estimated by: {basis}",
+    ]
 
 
 def render_dot(rows: Sequence[Row]) -> str:
@@ -115,6 +131,8 @@ def _cell(row: Row, name: str) -> Text:
         return Text(_action(row), style=_STYLES.get(str(value).lower(), ""))
     if name == "estimate":
         return Text(duration(float(value)) if value else "")
+    if name in ("memory", "disk"):
+        return Text(size(value) if value else "")
     if name == "key":
         return Text(str(value or "")[:KEY_LENGTH], style="dim")
     if name == "needs":

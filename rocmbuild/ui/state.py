@@ -39,7 +39,10 @@ WAITING = "waiting"
 
 @dataclass(frozen=True)
 class TaskState:
-    """One task; ``estimate`` and ``seconds`` are durations, ``started`` and ``step_started`` times of the run."""
+    """One task; ``estimate`` and ``seconds`` are durations, ``started`` and ``step_started`` times of the run.
+
+    ``cpu_seconds`` is the sum and ``memory`` the peak, in bytes, of the steps that ended.
+    """
 
     name: str
     estimate: float = 0.0
@@ -52,6 +55,8 @@ class TaskState:
     total: int = 0
     text: str = ""
     log: str | None = None
+    cpu_seconds: float = 0.0
+    memory: int = 0
     failure: TaskFailed | None = None
     because: str = ""
 
@@ -123,16 +128,27 @@ def _step_progress(task: TaskState, event: StepProgress) -> TaskState:
 
 
 def _step_ended(task: TaskState, event: StepEnded) -> TaskState:
+    cpu, memory = task.cpu_seconds + event.cpu_seconds, max(task.memory, event.memory)
+    task = replace(task, cpu_seconds=cpu, memory=memory)
     return replace(task, step=WAITING, done=0, total=0, text="") if task.step == event.step else task
 
 
 def _task_ended(task: TaskState, event: TaskEnded) -> TaskState:
     status = {"failed": Status.FAILED, "kept": Status.KEPT}.get(event.status, Status.DONE)
-    return replace(task, status=status, seconds=event.seconds)
+    return replace(task, status=status, seconds=event.seconds, **_taken(task, event))
 
 
 def _task_failed(task: TaskState, event: TaskFailed) -> TaskState:
-    return replace(task, status=Status.FAILED, seconds=task.elapsed(event.time), step=event.step, failure=event)
+    failed = replace(task, status=Status.FAILED, seconds=task.elapsed(event.time), step=event.step, failure=event)
+    return replace(failed, **_taken(task, event))
+
+
+def _taken(task: TaskState, event: TaskEnded | TaskFailed) -> dict[str, Any]:
+    """Return what a task took, as its end has it; the step that failed is in it."""
+    return {
+        "cpu_seconds": max(task.cpu_seconds, event.cpu_seconds),
+        "memory": max(task.memory, event.memory),
+    }
 
 
 def _task_skipped(task: TaskState, event: TaskSkipped) -> TaskState:

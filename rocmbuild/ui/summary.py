@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from rocmbuild.model.verdict import VerifyRow
+from rocmbuild.plan.makespan import Bound
 from rocmbuild.tools.aptconf import PREFERENCES
 from rocmbuild.ui.format import Marks, duration, marks_for, plural, size
 from rocmbuild.ui.lines import Line, line
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 INSTALL = ("rocm-hip-runtime-dev",)
 """The package that brings the whole HIP runtime and compiler."""
+
+_LEAST_BOUND = 1.0
+"""Seconds; below this, starting programs is all that a run does."""
 
 CHECK_STATUSES = ("pass", "fail", "warning", "waived", "skipped")
 _BECAME = {
@@ -37,7 +41,10 @@ _STYLES = {"pass": "green", "fail": "bold red", "warning": "yellow", "waived": "
 
 @dataclass(frozen=True)
 class ComponentRow:
-    """One component; ``seconds`` and ``cpu_seconds`` are None where nothing ran, ``size`` is bytes of all its debs."""
+    """One component; ``size`` is bytes of all its debs, ``memory`` those of the peak of its steps.
+
+    ``seconds`` is None where nothing ran, ``cpu_seconds`` and ``memory`` also where they were not measured.
+    """
 
     component: str
     action: str
@@ -45,13 +52,24 @@ class ComponentRow:
     cpu_seconds: float | None = None
     packages: int = 0
     size: int = 0
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Makespan:
+    """The seconds from the first task to the last, and the bound of any schedule on ``jobs`` CPUs."""
+
+    seconds: float
+    bound: Bound
+    jobs: int
 
 
 @dataclass(frozen=True)
 class Summary:
     """Everything the summary tells; ``out`` is the apt repository, ``seconds`` the wall time of the run.
 
-    ``machine`` names where the packages are meant to be installed if that is another machine.
+    ``machine`` names where the packages are meant to be installed if that is another machine. ``makespan`` is left
+    out of a run that did not come to its end.
     """
 
     components: tuple[ComponentRow, ...]
@@ -60,6 +78,7 @@ class Summary:
     checks: tuple[VerifyRow, ...] = ()
     install: tuple[str, ...] = INSTALL
     machine: str | None = None
+    makespan: Makespan | None = None
 
 
 def component_rows(
@@ -91,21 +110,26 @@ def print_summary(summary: Summary, console: Console) -> None:
 
 
 def component_table(summary: Summary) -> Table:
-    """Return the table of components, the CPU time only if it was measured, and a line of sums."""
-    cpu = any(row.cpu_seconds is not None for row in summary.components)
-    table = _table("component", "action", ">time", *([">cpu"] if cpu else []), ">debs", ">size")
+    """Return the table of components, CPU time and memory only if they were measured, and a line of sums."""
+    measured = any(row.cpu_seconds is not None or row.memory is not None for row in summary.components)
+    table = _table("component", "action", ">time", *([">cpu", ">memory"] if measured else []), ">debs", ">size")
     table.show_footer = True
     for row in summary.components:
-        times = [row.seconds, *([row.cpu_seconds] if cpu else [])]
         table.add_row(
             row.component,
             row.action,
-            *("" if seconds is None else duration(seconds) for seconds in times),
+            "" if row.seconds is None else duration(row.seconds),
+            *(_measured(row) if measured else ()),
             str(row.packages) if row.packages else "",
             size(row.size) if row.packages else "",
         )
-    _foot(table, summary, cpu=cpu)
+    _foot(table, summary, measured=measured)
     return table
+
+
+def _measured(row: ComponentRow) -> tuple[str, str]:
+    cpu = "" if row.cpu_seconds is None else duration(row.cpu_seconds)
+    return cpu, "" if row.memory is None else size(row.memory)
 
 
 def verify_table(checks: Sequence[VerifyRow]) -> Table:
@@ -143,7 +167,19 @@ def where_lines(summary: Summary) -> list[Line]:
         total = size(sum(row.size for row in summary.components))
         lines += [line((plural(packages, "package"), "bold"), f", {total}, in"), line(f"  {summary.out}"), line()]
         lines += _install_lines(summary, summary.out)
+    if summary.makespan is not None:
+        lines += makespan_lines(summary.makespan)
     return [*lines, line("total time ", (duration(summary.seconds), "bold"))]
+
+
+def makespan_lines(makespan: Makespan) -> list[Line]:
+    """Say how near a run came to the shortest there could be; nothing of one that computed next to nothing."""
+    least = makespan.bound.seconds
+    if least < _LEAST_BOUND:
+        return []
+    what = f"work on {plural(makespan.jobs, 'job')}" if makespan.bound.by_work else "critical path"
+    ratio = makespan.seconds / least
+    return [line(f"makespan {duration(makespan.seconds)}; bound {duration(least)} ({what}), ratio {ratio:.2f}")]
 
 
 def source_line(out: Path) -> str:
@@ -174,7 +210,8 @@ def _component_row(name: str, action: str, state: RunState, sizes: Sequence[int]
     seconds = task.seconds if task is not None and ran else None
     if task is not None:
         action = _BECAME.get(task.status, action)
-    return ComponentRow(name, action, seconds=seconds, packages=len(sizes), size=sum(sizes))
+    cpu, memory = (task.cpu_seconds, task.memory) if task is not None and ran else (0.0, 0)
+    return ComponentRow(name, action, seconds, cpu or None, len(sizes), sum(sizes), memory or None)
 
 
 def _count(count: int, status: str) -> Text:
@@ -194,11 +231,11 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _foot(table: Table, summary: Summary, *, cpu: bool) -> None:
+def _foot(table: Table, summary: Summary, *, measured: bool) -> None:
     rows = summary.components
     footer = ["total", "", ""]  # tasks overlap: the sum of their times means nothing
-    if cpu:
-        footer.append(duration(sum(row.cpu_seconds or 0 for row in rows)))
+    if measured:
+        footer += [duration(sum(row.cpu_seconds or 0 for row in rows)), ""]  # nor does that of their peaks
     footer += [str(sum(row.packages for row in rows)), size(sum(row.size for row in rows))]
     for column, text in zip(table.columns, footer, strict=True):
         column.footer = text

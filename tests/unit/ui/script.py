@@ -69,7 +69,7 @@ def build(task: str, begin: float, seconds: float, edges: int, *, at: float = 1.
     yield StepEnded(begin + 0.5, task, "fetch", 0.5)
     yield StepStarted(begin + 0.5, task, "configure", "/srv/logs/configure.log")
     yield OutputLine(begin + 0.6, task, "configure", "-- The CXX compiler identification is \x1b[1mClang 16.0.0\x1b[0m")
-    yield StepEnded(begin + 1, task, "configure", 0.5)
+    yield StepEnded(begin + 1, task, "configure", 0.5, 1.0)
     yield StepStarted(begin + 1, task, "build", LOG)
     for edge in range(int(edges * at) + 1):
         when = begin + 1 + (seconds - 1.5) * edge / edges
@@ -78,10 +78,10 @@ def build(task: str, begin: float, seconds: float, edges: int, *, at: float = 1.
         yield OutputLine(when, task, "build", f"[{edge}/{edges}] {text}")
     if at < 1:
         return
-    yield StepEnded(begin + seconds - 0.5, task, "build", seconds - 1.5)
+    yield StepEnded(begin + seconds - 0.5, task, "build", seconds - 1.5, 2 * seconds - 3.0, 900 << 20)
     yield StepStarted(begin + seconds - 0.5, task, "package", "/srv/logs/package.log")
     yield StepEnded(begin + seconds, task, "package", 0.5)
-    yield TaskEnded(begin + seconds, task, "done", seconds)
+    yield TaskEnded(begin + seconds, task, "done", seconds, 2 * seconds - 2.0, 900 << 20)
 
 
 def failing_run() -> list[Event]:

@@ -8,17 +8,27 @@ import pytest
 
 from rocmbuild.ui.console import make_console, show
 from rocmbuild.ui.format import clean
-from rocmbuild.ui.plan_view import render_dot, render_table, sums
+from rocmbuild.ui.plan_view import forecast, render_dot, render_table, sums
 
 from .script import plan_rows
 
+OUTLOOK = {
+    "seconds": 3900.0,
+    "bound": 3800.0,
+    "cpu_seconds": 7684.0,
+    "jobs": 2,
+    "memory": 3 << 30,
+    "disk": 13 << 30,
+    "basis": {"measured": 1, "recipe, scaled": 1},
+}
 
-def printed(rows, *, width=None, reasons=False):
+
+def printed(rows, *, width=None, reasons=False, outlook=None):
     stream = io.StringIO()
     console = make_console(stream, force_terminal=width is not None)
     if width is not None:
         console.size = (width, 24)
-    show(console, render_table(rows, reasons=reasons))
+    show(console, render_table(rows, reasons=reasons, outlook=outlook))
     return [clean(row) for row in stream.getvalue().splitlines()]
 
 
@@ -52,6 +62,39 @@ def test_narrow_terminals_do_without_needs():
     assert "needs" in printed(plan_rows(), width=80)[0]
     assert "needs" not in printed(plan_rows(), width=60)[0]
     assert {"component", "action", "estimate"} <= set(printed(plan_rows(), width=40)[0].split())
+
+
+def measured_rows():
+    sizes = {"build": {"memory": 3 << 30, "disk": 13 << 30}, "keep": {"memory": 0, "disk": 0}}
+    return [{**row, **sizes[str(row["action"])]} for row in plan_rows()]
+
+
+def test_memory_and_disk_have_columns_if_they_are_estimated():
+    lines = printed(measured_rows(), outlook=OUTLOOK)
+    assert lines[0].endswith("estimate   memory      disk")
+    assert lines[1].endswith("2h 03m  3.0 GiB  13.0 GiB")
+    assert lines[2].endswith("llvm")
+    assert lines[-3:] == [
+        "2 build, 1 keep; about 2h 08m of work",
+        "about 1h 05m on 2 jobs, 3.0 GiB of memory, 13.0 GiB of disk",
+        "estimated by: 1 measured, 1 recipe, scaled",
+    ]
+
+
+@pytest.mark.parametrize("width", [44, 60, 80, 120])
+def test_no_word_is_broken_at_any_width_with_estimates(width):
+    words = set(" ".join(printed(measured_rows(), outlook=OUTLOOK)).split())
+    lines = printed(measured_rows(), width=width, outlook=OUTLOOK)
+    assert set(" ".join(lines).split()) <= words
+    assert max(len(row) for row in lines) <= width
+    assert ("needs" in lines[0]) is (width >= 100)
+    assert ("disk" in lines[0]) is (width >= 80)
+
+
+def test_nothing_is_foretold_of_a_plan_that_builds_nothing():
+    assert forecast(None) == []
+    assert forecast({**OUTLOOK, "seconds": 5.0, "basis": {}}) == []
+    assert forecast({**OUTLOOK, "jobs": 1})[0].startswith("about 1h 05m on 1 job, ")
 
 
 def test_square_brackets_are_only_text():

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from rocmbuild.model.verdict import VerifyRow
+from rocmbuild.plan.makespan import Bound
 from rocmbuild.ui.console import make_console
+from rocmbuild.ui.format import clean
 from rocmbuild.ui.state import RunState, fold
 from rocmbuild.ui.summary import (
     ComponentRow,
+    Makespan,
     Summary,
     component_rows,
     print_summary,
@@ -86,13 +89,45 @@ def test_paths_are_never_broken(width, terminal):
     assert f"{OUT}/rocr_1_riscv64.deb is for x86-64" in text
 
 
-def test_the_cpu_column_is_there_only_if_it_was_measured():
-    assert "cpu" not in printed(Summary(ROWS, 1.0, OUT))
-    measured = (ComponentRow("rocr", "built", 60.0, 3700.0), ComponentRow("clr", "built", 60.0))
-    lines = printed(Summary(measured, 1.0)).splitlines()
-    assert lines[1].split() == ["component", "action", "time", "cpu", "debs", "size"]
-    assert lines[2].split() == ["rocr", "built", "1m", "00s", "1h", "02m"]
-    assert lines[4].split() == ["total", "1h", "02m", "0", "0", "B"]
+def test_what_was_measured_has_columns_only_if_it_was():
+    assert not {"cpu", "memory"} & set(printed(Summary(ROWS, 1.0, OUT)).split())
+    measured = (ComponentRow("rocr", "built", 60.0, 3700.0, memory=3 << 29), ComponentRow("clr", "built", 60.0))
+    assert printed(Summary(measured, 1.0)).splitlines()[1:5] == [
+        "component  action    time     cpu   memory  debs  size",
+        "rocr       built   1m 00s  1h 02m  1.5 GiB",
+        "clr        built   1m 00s",
+        "total                      1h 02m              0   0 B",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bound", "words"),
+    [
+        (Bound(451.0, 300.0), "makespan 7m 40s; bound 7m 31s (work on 2 jobs), ratio 1.02"),
+        (Bound(300.0, 451.0), "makespan 7m 40s; bound 7m 31s (critical path), ratio 1.02"),
+    ],
+)
+def test_a_run_is_held_against_the_shortest_one_possible(bound, words):
+    lines = printed(Summary(ROWS, 462.0, OUT, makespan=Makespan(460.0, bound, 2))).splitlines()
+    assert lines[-2:] == [words, "total time 7m 42s"]
+
+
+def test_a_run_that_computes_nothing_is_not_held_against_anything():
+    text = printed(Summary(ROWS, 2.0, OUT, makespan=Makespan(2.0, Bound(0.0, 0.0), 2)))
+    assert "makespan" not in text
+    assert "makespan" not in printed(Summary(ROWS, 2.0, OUT))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_line_of_figures_is_broken_in_a_terminal(width):
+    rows = [
+        ComponentRow(name, "provided", 45_000.0, 88_000.0, 12, 345_678_901, 7 << 30)
+        for name in ("rocm-llvm-for-the-build", "rocm-smi-lib")
+    ]
+    summary = Summary(tuple(rows), 1.0, makespan=Makespan(88_000.0, Bound(87_000.0, 45_000.0), 128))
+    plain = [clean(row).rstrip() for row in printed(summary, terminal=True, width=width).splitlines()]
+    assert plain == printed(summary).splitlines()
+    assert max(len(row) for row in plain) <= width
 
 
 def test_without_packages_nothing_is_said_about_installing():
@@ -122,9 +157,9 @@ def test_rows_come_from_the_run_and_the_files(tmp_path):
     state = reduce(fold, failing_run(), RunState())
     actions = {"rocr-runtime": "built", "rocm-core": "kept", "rocblas": "built", "hipblas": "built"}
     assert component_rows(state, actions, {"rocr-runtime": [deb, deb]}) == (
-        ComponentRow("rocr-runtime", "built", 7.0, None, 2, 4096),
+        ComponentRow("rocr-runtime", "built", 7.0, 12.0, 2, 4096, 900 << 20),
         ComponentRow("rocm-core", "kept"),
-        ComponentRow("rocblas", "failed", 12.0),
+        ComponentRow("rocblas", "failed", 12.0, 1.0),
         ComponentRow("hipblas", "skipped"),
     )
 
