@@ -24,7 +24,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Cache:
-    """Downloads and roots, shared by all workspaces of a user."""
+    """Downloads, roots and proofs, shared by all workspaces of a user."""
 
     path: Path
 
@@ -41,8 +41,18 @@ class Cache:
         return self.path / "apt"
 
     @property
+    def ccache(self) -> Path:
+        """Return the directory of compiled files, which ccache alone looks after."""
+        return self.path / "ccache"
+
+    @property
     def roots(self) -> Path:
         return self.path / "roots"
+
+    @property
+    def proofs(self) -> Path:
+        """Return the directory of verifications that were passed."""
+        return self.path / "proofs"
 
 
 @dataclass(frozen=True)

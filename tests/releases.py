@@ -11,8 +11,9 @@ from rocmbuild.model.manifest import Manifest, load_manifest
 from rocmbuild.model.recipe import Recipe
 from rocmbuild.model.recipe_reader import load_recipe
 from rocmbuild.model.target import CrossTools, Distribution, Emulator, Suite, Target
+from rocmbuild.plan.fingerprint import store_key
 from rocmbuild.plan.graph import Machine, Node
-from rocmbuild.plan.history import Built
+from rocmbuild.plan.history import Built, Stored
 from rocmbuild.plan.plan import Plan
 from rocmbuild.plan.planner import make_plan
 from rocmbuild.plan.selection import Selection
@@ -127,12 +128,13 @@ class Release:
         self,
         built: Mapping[str, Built] | Mapping[Node, Built] | None = None,
         root: str | Mapping[Machine, str | None] | None = None,
+        stored: Mapping[tuple[str, str], Stored] | None = None,
         **changes,
     ) -> Plan:
         """Return the plan of a selection; names and a single root are those of the host machine."""
         nodes = {Node(key) if isinstance(key, str) else key: value for key, value in (built or {}).items()}
         roots = root if isinstance(root, Mapping) else {Machine.HOST: root}
-        return make_plan(self.selection(**changes), nodes, roots)
+        return make_plan(self.selection(**changes), nodes, roots, stored)
 
     def cross_plan(self, *stamps, **changes) -> Plan:
         """Return the plan of a cross build, from TARGET for BOARD."""
@@ -156,4 +158,14 @@ def stamps_of(
         output = output_of(job.node)
         debs = job.debs_key(output, needs, used)
         found[job.node] = Built(job.key, used, debs, seconds, output, (job.record(needs),), job.inputs)
+    return found
+
+
+def stored_of(plan: Plan, root: str | Mapping[Machine, str | None] = "R") -> dict[tuple[str, str], Stored]:
+    """Return what a store has that was given all of a plan, once it was built as ``stamps_of`` says."""
+    found = {}
+    for node, known in stamps_of(plan, root).items():
+        if plan.at(node).storable and known.root is not None:
+            key = store_key(known.records[0].action, known.root)
+            found[node.component, key] = Stored(known.output, known.packages)
     return found

@@ -86,3 +86,5 @@ def options(settings: Settings) -> Iterable[str]:
     yield from ("--workspace", str(settings.workspace))
     if settings.cache != default_cache(settings.environ):
         yield from ("--cache", str(settings.cache))
+    if settings.store != settings.cache / "store":
+        yield from ("--store", str(settings.store))

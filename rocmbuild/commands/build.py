@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Iterable
 
 from rocmbuild import events
 from rocmbuild.commands.asked import remember
 from rocmbuild.commands.checks import require_sandbox
 from rocmbuild.commands.session import Session, open_session
 from rocmbuild.errors import UsageError
-from rocmbuild.plan.graph import Machine
+from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.history import Action
 from rocmbuild.process import Runner
+from rocmbuild.run.foundations import Foundations
 from rocmbuild.run.output import Output
 from rocmbuild.run.pipeline import VERIFY, Phase, Pipeline
 from rocmbuild.run.resources import Jobserver, Memory, Resources
 from rocmbuild.run.scheduler import Outcome, Scheduler
+from rocmbuild.run.soundness import consumed_trees, forget_damaged
 from rocmbuild.run.task import Task
 from rocmbuild.settings import Settings
 from rocmbuild.ui import Reactor, make_observer
@@ -33,20 +36,49 @@ def run(settings: Settings) -> int:
 
 async def _run(settings: Settings, reactor: Reactor) -> int:
     begun = time.monotonic()
-    session = await open_session(settings, Runner(log=settings.workspace / "logs" / "plan.log"))
+    runner = Runner(log=settings.workspace / "logs" / "plan.log")
+    session = await open_session(settings, runner)
+    jobserver = Jobserver(settings.workspace / "jobserver", settings.jobs)
+    notes: list[events.Note] = []
     if settings.verb == "build":
         remember(settings)
-    jobserver = Jobserver(settings.workspace / "jobserver", settings.jobs)
+        session = await _with_roots(session, jobserver, reactor)
+        session, notes = await _sound(session, runner)
     pipeline = _pipeline(session, jobserver)
     tasks = pipeline.tasks(Phase(settings.verb), verify=settings.verify)
     _refuse_offline(settings, tasks)
     if session.sandboxed and session.plan.building and settings.verb == "build":
         await require_sandbox()
-    outcome = await _carry_out(session, tasks, jobserver, reactor)
+    outcome = await _carry_out(session, tasks, jobserver, reactor, notes)
     reactor.close()
     if settings.verb != "fetch":
         _summarize(session, pipeline.output, reactor, time.monotonic() - begun, failed=bool(outcome.errors))
     return 1 if outcome.errors else 0
+
+
+async def _with_roots(session: Session, jobserver: Jobserver, reactor: Reactor) -> Session:
+    """Make the roots that are missing if it takes their package versions to know what the store has."""
+    tasks = list(_pipeline(session, jobserver).foundations.tasks(session.areas))
+    if session.shelf is None or not session.shelf.entries or not session.plan.building or not tasks:
+        return session
+    outcome = await _carry_out(session, tasks, jobserver, reactor, [])
+    return session if outcome.errors else session.again()
+
+
+async def _sound(session: Session, runner: Runner) -> tuple[Session, list[events.Note]]:
+    """Return the session with a plan that uses only what is whole, and what is to be said about the rest."""
+    notes: list[events.Note] = []
+    known: set[Node] = set()
+    while True:
+        trees = await forget_damaged(session.plan, session.areas, known)
+        known |= consumed_trees(session.plan)
+        shelf = session.shelf
+        entries = await shelf.drop_damaged(session.plan.jobs, runner) if shelf is not None else []
+        notes += [events.Note(0.0, name, "its stage tree is not what was built; it is made again") for name in trees]
+        notes += [events.Note(0.0, name, "what the store had is damaged; it is built") for name in entries]
+        if not trees and not entries:
+            return session, notes
+        session = session.again()
 
 
 def _pipeline(session: Session, jobserver: Jobserver) -> Pipeline:
@@ -55,14 +87,22 @@ def _pipeline(session: Session, jobserver: Jobserver) -> Pipeline:
         site=site,
         sourcing=session.sourcing,
         output=Output(site=site, cache=session.cache, finder=session.finder),
-        apt=session.apt,
-        roots=session.cache.roots,
+        foundations=Foundations(
+            site=site,
+            apt=session.apt,
+            roots=session.cache.roots,
+            network=session.sourcing.downloads.environment,
+            rerun=f"rocmbuild fetch {session.rerun()}",
+        ),
+        shelf=session.shelf,
         rerun=session.rerun(),
         rerun_tools=session.rerun(Machine.BUILD),
     )
 
 
-async def _carry_out(session: Session, tasks: list[Task], jobserver: Jobserver, reactor: Reactor) -> Outcome:
+async def _carry_out(
+    session: Session, tasks: list[Task], jobserver: Jobserver, reactor: Reactor, notes: Iterable[events.Note]
+) -> Outcome:
     settings = session.settings
     with jobserver.open():
         resources = Resources(jobserver, Memory(settings.memory))
@@ -73,6 +113,8 @@ async def _carry_out(session: Session, tasks: list[Task], jobserver: Jobserver, 
         reactor(events.RunStarted(0.0, title, {task.name: task.cost for task in tasks}, kept))
         if settings.environment == "host":
             reactor(events.Note(0.0, "environment", _HOST_NOTE))
+        for note in notes:
+            reactor(note)
         status = "interrupted"
         try:
             outcome = await scheduler.run(tasks)
@@ -97,7 +139,7 @@ def _summarize(session: Session, output: Output, reactor: Reactor, seconds: floa
 
     if session.settings.verbosity < 0:
         return
-    words = {Action.BUILD: "built", Action.KEEP: "kept", Action.PROVIDED: "provided"}
+    words = {Action.BUILD: "built", Action.RESTORE: "restored", Action.KEEP: "kept", Action.PROVIDED: "provided"}
     actions = {job.name: words[job.action] for job in session.plan.jobs}
     debs = {job.name: output.deb_files(job) for job in session.plan.jobs if job.node.machine is Machine.HOST}
     print_summary(

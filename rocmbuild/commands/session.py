@@ -13,15 +13,21 @@ from rocmbuild.errors import UsageError
 from rocmbuild.model.catalog import make_catalog
 from rocmbuild.model.target import Distribution
 from rocmbuild.plan.graph import Machine, Node
+from rocmbuild.plan.history import Action
 from rocmbuild.plan.plan import Plan
 from rocmbuild.plan.planner import make_plan
-from rocmbuild.plan.selection import SYSROOT, Selection, root_packages
+from rocmbuild.plan.selection import CCACHE, SYSROOT, Selection, root_packages
 from rocmbuild.process import Runner, network_environment
+from rocmbuild.run.shelf import Shelf
 from rocmbuild.run.site import Area, Made, Site
 from rocmbuild.run.sourcing import Sourcing
 from rocmbuild.run.stamps import Stamps
+from rocmbuild.run.store import Store
+from rocmbuild.run.surroundings import SYSTEM_PATH
 from rocmbuild.settings import Settings
+from rocmbuild.tools import ccache
 from rocmbuild.tools.apt import Apt, ArchiveFinder
+from rocmbuild.tools.ccache import Ccache
 from rocmbuild.tools.cmake import BuildTools, find_build_tools
 from rocmbuild.tools.download import Downloads
 from rocmbuild.tools.git import Git
@@ -41,6 +47,9 @@ class Session:
     sourcing: Sourcing
     finder: ArchiveFinder
     tools: BuildTools
+    shelf: Shelf | None
+    """the store, if this plan is made with it"""
+    ccache: Ccache | None
 
     @property
     def distribution(self) -> Distribution:
@@ -57,7 +66,11 @@ class Session:
 
     def site(self, jobserver: Path | None, makeflags: str) -> Site:
         """Return where and with what components are built."""
-        return Site(plan=self.plan, areas=self.areas, tools=self.tools, jobserver=jobserver, makeflags=makeflags)
+        return Site(self.plan, self.areas, self.tools, jobserver, makeflags, self.ccache)
+
+    def again(self) -> Session:
+        """Return the session with a plan over what is there now."""
+        return replace(self, plan=_plan(self.plan.selection, self.areas, self.shelf))
 
     async def apt(self, runner: Runner, arch: str) -> Apt:
         """Return apt for the distribution and an architecture, in private directories below the cache."""
@@ -96,21 +109,40 @@ async def open_session(settings: Settings, runner: Runner) -> Session:
     tools = find_build_tools()
     selection = await identified(select(settings, catalog, manifest, tools), sourcing, runner)
     areas = _areas(settings, selection, cache)
-    plan = _plan(selection, areas)
+    plan = _plan(selection, areas, None)
+    shelf = await _shelf(settings, plan, areas, runner)
+    if shelf is not None and shelf.entries:
+        plan = _plan(selection, areas, shelf)
     python = python_place(cache.roots, plan.python_packages)
     for area in areas.values():
         area.made.python = python if plan.python_packages and python.is_dir() else None
-    return Session(settings, plan, areas, cache, sourcing, finder, tools)
+    return Session(settings, plan, areas, cache, sourcing, finder, tools, shelf, _ccache(settings, cache))
 
 
-def _plan(selection: Selection, areas: Mapping[Machine, Area]) -> Plan:
+def _plan(selection: Selection, areas: Mapping[Machine, Area], shelf: Shelf | None) -> Plan:
     """Make the plan over what is there now."""
     built = {
         Node(name, machine.value): known
         for machine, area in areas.items()
         for name, known in area.stamps.built(selection.manifest.components).items()
     }
-    return make_plan(selection, built, {machine: area.made.digest for machine, area in areas.items()})
+    digests = {machine: area.made.digest for machine, area in areas.items()}
+    return make_plan(selection, built, digests, shelf.stored if shelf is not None else None)
+
+
+async def _shelf(settings: Settings, plan: Plan, areas: Mapping[Machine, Area], runner: Runner) -> Shelf | None:
+    """Return the store if it may have something that is built, or lack something that is here; it is asked once."""
+    if not settings.reuse or settings.verb not in ("build", "plan"):
+        return None
+    asked = (
+        job.action is Action.BUILD or (job.action is Action.KEEP and not areas[job.node.machine].stamps.is_stored(job))
+        for job in plan.jobs
+        if job.storable
+    )
+    if not any(asked):
+        return None
+    store = Store(settings.store, network_environment(settings.environ))
+    return Shelf(store, await store.entries(runner))
 
 
 def _areas(settings: Settings, selection: Selection, cache: Cache) -> dict[Machine, Area]:
@@ -121,11 +153,21 @@ def _areas(settings: Settings, selection: Selection, cache: Cache) -> dict[Machi
     areas = {}
     for machine, packages in root_packages(selection).items():
         workspace = Workspace(settings.workspace, selection.manifest.branch, _area_name(selection, machine))
-        specs = _specs(selection, machine, packages) if settings.environment == "sandbox" else {}
+        asked = {**packages, CCACHE: (ccache.PACKAGE,)} if settings.ccache else packages
+        specs = _specs(selection, machine, asked) if settings.environment == "sandbox" else {}
         found = {kind: find_root(cache.roots, spec) for kind, spec in specs.items()}
         roots = {kind: root for kind, root in found.items() if root is not None}
         areas[machine] = Area(workspace, Stamps(workspace), Made(specs, roots))
     return areas
+
+
+def _ccache(settings: Settings, cache: Cache) -> Ccache | None:
+    """Return the cache of compiled files if it is asked for; UsageError if this machine lacks what it takes."""
+    if not settings.ccache:
+        return None
+    program = ccache.of_machine(SYSTEM_PATH) if settings.environment == "host" else None
+    cache.ccache.mkdir(parents=True, exist_ok=True)
+    return Ccache(cache.ccache, program)
 
 
 def _area_name(selection: Selection, machine: Machine) -> str:

@@ -13,6 +13,8 @@ from rocmbuild.model.template import substitute
 from rocmbuild.plan.graph import Machine
 from rocmbuild.plan.plan import Job, Plan
 from rocmbuild.process import ProcessError, Runner, describe_exit
+from rocmbuild.run.shelf import Shelf
+from rocmbuild.run.compiler_cache import counted
 from rocmbuild.run.site import Site
 from rocmbuild.run.surroundings import environment, make_prefix, process_environment, variables
 from rocmbuild.run.task import StepContext, StepFunction
@@ -49,13 +51,20 @@ class Left:
     packages: bool = False
 
 
-def compare(site: Site, job: Job) -> Left:
-    """Find out what can be kept now that the needs are there: the stage tree if they came out as they were for it."""
+async def compare(site: Site, job: Job, shelf: Shelf | None, context: StepContext) -> Left:
+    """Find out what need not be made now that the needs are there.
+
+    The stage tree is kept if they came out as they were for it, or comes from the store if that has it.
+    """
     area, needs = site.area(job.node), site.consumed(job)
     known = area.stamps.read(job.node.component)
-    if known is None or known.root != area.made.digest or area.stamps.keep(job, needs) is None:
+    if known is not None and known.root == area.made.digest and area.stamps.keep(job, needs) is not None:
+        return Left(stage=True, packages=known.packages == job.debs_key(known.output, needs, known.root))
+    entry = await shelf.find(site, job, context.runner) if shelf is not None else None
+    if shelf is None or entry is None:
         return Left()
-    return Left(stage=True, packages=known.packages == job.debs_key(known.output, needs, known.root))
+    context.note("comes from the store")
+    return Left(stage=True, packages=await shelf.restore(site, job, entry, context.runner))
 
 
 async def configure(site: Site, job: Job, context: StepContext) -> None:
@@ -93,7 +102,8 @@ async def build(site: Site, job: Job, context: StepContext) -> None:
     runner = replace(context.runner, on_line=line)
     flags = {"MAKEFLAGS": site.makeflags + where.path("jobserver")} if site.jobserver else {}
     try:
-        await _run(site, job, argv, runner, flags)
+        with counted(site, job, context.note):
+            await _run(site, job, argv, runner, flags)
     except ProcessError as error:
         hint = f"look into the log, or try by hand: {_shell(job, site)}"
         raise _failed(job, "built", context.log, error, hint) from error

@@ -94,6 +94,8 @@ class Output:
         )
         await make_packages(packaging, context.runner)
         known = site.area(job.node).stamps.read(job.node.component)
+        findings = read_json(site.workspace.component(job.name) / "qa.json")
+        write_json(site.workspace.debs(job.name) / "qa.json", findings)  # goes where the packages go
         if known is not None:  # else somebody removes the stage tree meanwhile
             key = job.debs_key(known.output, site.consumed(job), known.root)
             write_json(site.workspace.debs(job.name) / "key.json", {"key": key})
@@ -124,6 +126,9 @@ class Output:
         )
         write_json(self.site.workspace.out / "build.json", self._record())
         write_json(self._stamp("repository"), {"key": self._repository_key()})
+        proved = read_json(self._proof_file()) or {}  # in another workspace of this user, of these very packages
+        if proved.get("key") == self._verify_key():
+            write_json(self._verify_file(), proved)
 
     def _record(self) -> dict[str, Any]:
         """Return what the packages were made from: sources, keys, build tools, packages of the build root."""
@@ -142,7 +147,7 @@ class Output:
             "tools": dict(plan.selection.tools),
             "python": list(plan.python_packages),
             "roots": {
-                machine.value: {kind: root.versions for kind, root in area.made.roots.items()}
+                machine.value: {kind: root.versions for kind, root in area.made.shaping.items()}
                 for machine, area in self.site.areas.items()
             },
             "components": {**known.get("components", {}), **made},
@@ -201,6 +206,8 @@ class Output:
             "device_code": proof.device_code,
         }
         write_json(self._verify_file(), record)
+        if not failed:
+            write_json(self._proof_file(), record)
         if failed:
             first = f"{failed[0].check}: {failed[0].subject}: {failed[0].detail}"
             raise VerifyError(
@@ -240,7 +247,7 @@ class Output:
     def _qa_rows(self) -> list[VerifyRow]:
         rows = []
         for name in {package.component: None for package in self._all_packages().values()}:
-            findings = read_json(self.site.workspace.component(name) / "qa.json") or []
+            findings = read_json(self.site.workspace.debs(name) / "qa.json") or []
             rows += [VerifyRow(**row) for row in findings]
             if not any(row["status"] == "fail" for row in findings):
                 rows.append(VerifyRow("stage tree", name, "pass", ""))
@@ -289,6 +296,10 @@ class Output:
 
     def _verify_file(self) -> Path:
         return self.site.workspace.out / "verify.json"
+
+    def _proof_file(self) -> Path:
+        """Return where it is kept that packages passed, for all workspaces of the cache."""
+        return self.cache.proofs / f"{self._verify_key()}.json"
 
     def _stamp(self, name: str) -> Path:
         return self.site.workspace.component(f".{name}") / "stamp.json"

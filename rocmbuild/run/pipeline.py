@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,18 +12,15 @@ from rocmbuild.errors import UsageError
 from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.history import Action
 from rocmbuild.plan.plan import Job
-from rocmbuild.process import Runner
 from rocmbuild.run import component
+from rocmbuild.run.foundations import Foundations
 from rocmbuild.run.output import Output
-from rocmbuild.run.site import Made, Site
+from rocmbuild.run.shelf import Shelf
+from rocmbuild.run.site import Site
 from rocmbuild.run.sourcing import Sourcing
 from rocmbuild.run.task import Step, StepContext, StepFunction, Task, Uses
-from rocmbuild.tools.apt import Apt
 from rocmbuild.tools.edits import Outcome
-from rocmbuild.tools.pypi import install_python
-from rocmbuild.tools.root import RootSpec, make_root
 
-PYTHON = "python packages"
 REPOSITORY = "repository"
 VERIFY = "verify"
 
@@ -40,16 +37,16 @@ class Phase(enum.Enum):
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Everything the tasks of a run work with; ``apt`` is asked for late, for it may need the network."""
+    """Everything the tasks of a run work with."""
 
     site: Site
     sourcing: Sourcing
     output: Output
-    apt: Callable[[Runner, str], Awaitable[Apt]]
-    """apt for an architecture"""
-    roots: Path
+    foundations: Foundations
     rerun: str
     """the command line of this run, without verb and components"""
+    shelf: Shelf | None = None
+    """the store; None if it is not used"""
     rerun_tools: str = ""
     """the same for components of the build machine, which are those of a native build"""
 
@@ -58,8 +55,8 @@ class Pipeline:
         jobs = self.site.plan.jobs
         if phase is Phase.FETCH:
             machines = {job.node.machine for job in jobs}
-            return [*(self._source_task(job) for job in jobs if _has_source(job)), *self._root_tasks(machines)]
-        working = [job for job in jobs if job.action is Action.BUILD or job.repackage]
+            return [*(self._source_task(job) for job in jobs if _has_source(job)), *self.foundations.tasks(machines)]
+        working = [job for job in jobs if job.action in (Action.BUILD, Action.RESTORE) or job.repackage]
         if phase in (Phase.PACKAGE, Phase.VERIFY):
             _refuse_unbuilt(phase, working)
         tasks = [*self._component_tasks(working)] if phase is not Phase.VERIFY else []
@@ -67,16 +64,17 @@ class Pipeline:
             tasks.append(self._repository_task(frozenset(task.name for task in tasks)))
         asked = phase is Phase.VERIFY  # by name: then it is done again
         if verify and phase is not Phase.PACKAGE and (tasks or asked or not self.output.is_verified()):
-            tasks += self._verify_tasks(tasks)
-        return tasks
+            tasks += self._verify_tasks(tasks, again=asked)
+        return [*tasks, *self._store_tasks({job.node for job in working})] if phase is Phase.BUILD else tasks
 
     def _component_tasks(self, working: list[Job]) -> Iterable[Task]:
         if not working:
             return
-        with_source = {source.node: source for job in working for source in self._sources(job)}
+        making = [job for job in working if _is_made(job)]
+        with_source = {source.node: source for job in making for source in self._sources(job)}
         for node in sorted(with_source):
             yield self._source_task(with_source[node])
-        yield from self._root_tasks({job.node.machine for job in working})
+        yield from self.foundations.tasks({job.node.machine for job in making})
         nodes = {job.node for job in working}
         for job in working:
             yield self._component_task(job, nodes)
@@ -89,57 +87,58 @@ class Pipeline:
         read = (plan.at(replace(job.node, component=name)) for name in job.recipe.needs.sources)
         return [other for other in (job, *read) if _has_source(other)]
 
-    def _root_tasks(self, machines: Collection[Machine]) -> Iterable[Task]:
-        """Yield a task for each root of some machines that is missing; they may share one."""
-        wanted = [area.made for machine, area in self.site.areas.items() if machine in machines]
-        missing = {spec.key: spec for made in wanted for spec in made.missing}
-        for key, spec in missing.items():
-            yield Task(
-                name=self._root_names[key],
-                steps=(Step("make", self._making(spec)),),
-                cost=60,
-                rerun=f"rocmbuild fetch {self.rerun}",
-                logs=lambda step, name=self._root_names[key]: self.site.workspace.log(name, step),  # type: ignore[misc]
-            )
-        if self._needs_python:
-            yield Task(
-                name=PYTHON,
-                steps=(Step("install", self._install_python, Uses.NETWORK),),
-                cost=10,
-                rerun=f"rocmbuild fetch {self.rerun}",
-                logs=lambda step: self.site.workspace.log(PYTHON, step),
-            )
-
-    @property
-    def _root_names(self) -> dict[str, str]:
-        """Return the name of the task that makes each root, by the root's key; machines may share one."""
-        named: dict[str, str] = {}
-        for made in self._all_made():
-            for kind, spec in made.specs.items():
-                named.setdefault(spec.key, kind)
-        return named
-
-    @property
-    def _needs_python(self) -> bool:
-        made = self.site.made
-        return bool(made.specs and self.site.plan.python_packages and made.python is None)
-
     def _component_task(self, job: Job, working: set[Node]) -> Task:
-        before = (*job.after, *job.needs, *((job.twin,) if job.twin else ()))
-        needs = {str(need) for need in before if need in working}
-        needs |= {_source_name(source.node) for source in self._sources(job)}
-        needs |= {self._root_names[spec.key] for spec in self.site.area(job.node).made.missing}
-        if self._needs_python:
-            needs.add(PYTHON)
         return Task(
             name=job.name,
             steps=tuple(self._steps(job)),
-            needs=frozenset(needs),
+            needs=frozenset(self._before(job, working)) if _is_made(job) else frozenset(),
             cost=job.cost if job.action is Action.BUILD else 1.0,
             memory=job.recipe.memory if job.action is Action.BUILD else 0,
             rerun=f"rocmbuild build {self._rerun(job)} --no-verify {job.node.component}",
             logs=self._logs(job),
         )
+
+    def _before(self, job: Job, working: set[Node]) -> Iterable[str]:
+        """Yield the tasks that have to be done before a component is built, or only packaged."""
+        needs = (*job.after, *job.needs, *((job.twin,) if job.twin else ()))
+        yield from (str(need) for need in needs if need in working)
+        yield from (_source_name(source.node) for source in self._sources(job))
+        yield from self.foundations.before(job.node.machine)
+
+    def _store_tasks(self, working: set[Node]) -> Iterable[Task]:
+        """Yield a task for each component that the store may not have yet; its needs are stored before it."""
+        jobs = [job for job in self.site.plan.jobs if self._to_store(job)] if self.shelf is not None else []
+        storing = {job.node for job in jobs}
+        for job in jobs:
+            before = {str(job.node)} if job.node in working else set()
+            before |= {_store_name(need) for need in job.consumed.values() if need in storing}
+            yield Task(
+                name=_store_name(job.node),
+                steps=(Step("store", self._keeping(job)),),
+                needs=frozenset(before),
+                rerun=f"rocmbuild build {self._rerun(job)} --no-verify {job.node.component}",
+                logs=self._logs(job),
+            )
+
+    def _to_store(self, job: Job) -> bool:
+        if job.action is Action.KEEP:
+            return job.storable and not self.site.area(job.node).stamps.is_stored(job)
+        return job.storable and job.action is Action.BUILD
+
+    def _keeping(self, job: Job) -> StepFunction:
+        async def step(context: StepContext) -> None:
+            if self.shelf is not None:
+                await self.shelf.keep(self.site, job, context)
+
+        return step
+
+    def _restoring(self, job: Job) -> StepFunction:
+        async def step(context: StepContext) -> None:
+            if self.shelf is not None and job.stored is not None:
+                entry = self.shelf.entries[job.node.component, job.stored]
+                await self.shelf.restore(self.site, job, entry, context.runner)
+
+        return step
 
     def _rerun(self, job: Job) -> str:
         return self.rerun if job.node.machine is Machine.HOST else self.rerun_tools
@@ -149,8 +148,10 @@ class Pipeline:
         return lambda step: workspace.log(name, step)
 
     def _steps(self, job: Job) -> Iterable[Step]:
-        watch, look = component.Stopwatch(), _Look(self.site, job)
-        if job.conditional:
+        watch, look = component.Stopwatch(), _Look(self.site, job, self.shelf)
+        if job.action is Action.RESTORE:
+            yield Step("restore", self._restoring(job))
+        elif job.conditional or self._may_be_stored(job):
             yield Step("compare", look.step, Uses.NOTHING)
         if job.action is Action.BUILD and job.recipe.builds and job.twin is None:
             if job.component.source.kind == "none":
@@ -161,11 +162,16 @@ class Pipeline:
                 )
             yield Step("configure", watch.timed(self._bind(component.configure, job)), needed=look.stage_needed)
             yield Step("build", watch.timed(self._bind(component.build, job)), needed=look.stage_needed)
-        if job.action is not Action.KEEP:
+        if job.action in (Action.BUILD, Action.PROVIDED):
             yield Step("install", self._installing(job, watch), needed=look.stage_needed)
-        if job.recipe.packages and job.node.machine is Machine.HOST:
+        if job.repackage and job.recipe.packages and job.node.machine is Machine.HOST:
             yield Step("check", self._bind(self.output.check, job), needed=look.packages_needed)
             yield Step("package", self._bind(self.output.package, job), needed=look.packages_needed)
+
+    def _may_be_stored(self, job: Job) -> bool:
+        """Return whether the store may turn out to have a component, once its needs are there."""
+        names = {name for name, _ in self.shelf.entries} if self.shelf is not None else set()
+        return job.action is Action.BUILD and job.storable and job.stored is None and job.node.component in names
 
     def _bind(self, function: Callable[..., Awaitable[None]], job: Job) -> StepFunction:
         async def step(context: StepContext) -> None:
@@ -198,25 +204,6 @@ class Pipeline:
             logs=self._logs(job),
         )
 
-    def _making(self, spec: RootSpec) -> StepFunction:
-        async def step(context: StepContext) -> None:
-            apt = await self.apt(context.runner, spec.arch)
-            root = await make_root(self.roots, spec, apt, context.runner)
-            for made in self._all_made():
-                made.roots |= {kind: root for kind, wanted in made.specs.items() if wanted.key == spec.key}
-
-        return step
-
-    async def _install_python(self, context: StepContext) -> None:
-        place = await install_python(
-            self.roots, self.site.plan.python_packages, self.sourcing.downloads.environment, context.runner
-        )
-        for made in self._all_made():
-            made.python = place
-
-    def _all_made(self) -> Iterable[Made]:
-        return [area.made for area in self.site.areas.values()]
-
     def _repository_task(self, needs: frozenset[str]) -> Task:
         async def write(context: StepContext) -> None:
             await self.output.write_repository(context.runner)
@@ -230,10 +217,10 @@ class Pipeline:
             logs=lambda step: self.site.workspace.log(REPOSITORY, step),
         )
 
-    def _verify_tasks(self, before: Iterable[Task]) -> Iterable[Task]:
-        """Yield the tasks that verify; a cross build takes the roots of the host machine for that."""
+    def _verify_tasks(self, before: Iterable[Task], *, again: bool) -> Iterable[Task]:
+        """Yield the tasks that verify, unless it was proved before; a cross build takes the host machine's roots."""
         needs = frozenset(task.name for task in before)
-        roots = list(self._root_tasks({Machine.HOST})) if self.site.plan.selection.cross else []
+        roots = list(self.foundations.tasks({Machine.HOST})) if self.site.plan.selection.cross else []
         yield from (task for task in roots if task.name not in needs)
         yield Task(
             name="test root",
@@ -245,7 +232,7 @@ class Pipeline:
         )
         yield Task(
             name=VERIFY,
-            steps=(Step("run", self.output.verify),),
+            steps=(Step("run", self.output.verify, needed=lambda: again or not self.output.is_verified()),),
             needs=needs | {"test root"},
             cost=60,
             rerun=f"rocmbuild verify {self.rerun}",
@@ -259,10 +246,11 @@ class _Look:
 
     site: Site
     job: Job
+    shelf: Shelf | None
     left: component.Left = field(default_factory=component.Left)
 
-    async def step(self, _context: StepContext) -> None:
-        self.left = component.compare(self.site, self.job)
+    async def step(self, context: StepContext) -> None:
+        self.left = await component.compare(self.site, self.job, self.shelf, context)
 
     def stage_needed(self) -> bool:
         return not self.left.stage
@@ -291,12 +279,21 @@ def _source_name(node: Node) -> str:
     return f"{node} source"
 
 
+def _store_name(node: Node) -> str:
+    return f"{node} store"
+
+
+def _is_made(job: Job) -> bool:
+    """Return whether something of a component is made, and not only brought back."""
+    return job.action is not Action.RESTORE or job.repackage
+
+
 def _has_source(job: Job) -> bool:
     return job.component.source.kind != "none" and job.twin is None
 
 
 def _refuse_unbuilt(phase: Phase, working: list[Job]) -> None:
-    missing = [job.name for job in working if job.action is Action.BUILD]
+    missing = [job.name for job in working if job.action in (Action.BUILD, Action.RESTORE)]
     if phase is Phase.VERIFY:
         missing = [job.name for job in working]
     if missing:

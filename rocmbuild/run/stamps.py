@@ -81,6 +81,14 @@ class Stamps:
         self.record(job, known.root, known.output, known.seconds, needs=needs, before=known)
         return known
 
+    def mark_stored(self, name: str, key: str) -> None:
+        """Note that the store has, or had, a component under a key: it is not offered that again."""
+        write_json(self._stored(name), {"key": key})
+
+    def is_stored(self, job: Job) -> bool:
+        """Return whether the store was given what a job has."""
+        return bool((read_json(self._stored(job.node.component)) or {}).get("key") == job.stored)
+
     def forget(self, name: str) -> None:
         """Remove a component's stamp before its stage tree is touched."""
         self.workspace.stamp(name).unlink(missing_ok=True)
@@ -97,6 +105,9 @@ class Stamps:
     def record_tree(self, job: Job, root: str | None, needs: Mapping[str, str | None]) -> None:
         """Note that the build tree is configured."""
         write_json(self._tree(job), _tree_record(job, root, needs))
+
+    def _stored(self, name: str) -> Path:
+        return self.workspace.component(name) / "stored.json"
 
     def _tree(self, job: Job) -> Path:
         return self.workspace.component(job.node.component) / "tree.json"

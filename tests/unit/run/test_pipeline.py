@@ -9,6 +9,7 @@ import pytest
 
 from rocmbuild.errors import UsageError
 from rocmbuild.plan.graph import Machine
+from rocmbuild.run.foundations import Foundations
 from rocmbuild.run.output import Output
 from rocmbuild.run.pipeline import Phase, Pipeline
 from rocmbuild.run.task import Uses
@@ -21,13 +22,14 @@ from tests.releases import stamps_of
 def tasks(tmp_path):
     """Return a function that makes the tasks of a site, by name; sources and apt are never asked."""
 
-    def make(site, phase=Phase.BUILD, *, roots=True, verify=False):
+    def make(site, phase=Phase.BUILD, *, roots=True, verify=False, shelf=None):
         if not roots:
             made = {machine: dataclasses.replace(area.made, roots={}) for machine, area in site.areas.items()}
             areas = {machine: dataclasses.replace(area, made=made[machine]) for machine, area in site.areas.items()}
             site = dataclasses.replace(site, areas=areas)
         output = Output(site, Cache(tmp_path / "cache"), ArchiveFinder({}, None, False))
-        pipeline = Pipeline(site, None, output, None, tmp_path / "cache/roots", "--branch small", "--target pc")
+        foundations = Foundations(site, None, tmp_path / "cache/roots", {}, "rocmbuild fetch --branch small")
+        pipeline = Pipeline(site, None, output, foundations, "--branch small", shelf, "--target pc")
         return {task.name: task for task in pipeline.tasks(phase, verify=verify)}
 
     return make
