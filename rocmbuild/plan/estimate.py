@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from rocmbuild.model.recipe import Resolved
 from rocmbuild.plan.makespan import Bound, Work, bound, simulate
 
 MEASURED = "measured"
@@ -81,6 +82,11 @@ class Cost:
     memory: int
 
 
+def cost_of(recipe: Resolved) -> Cost:
+    """Return what a recipe says."""
+    return Cost(recipe.cost, recipe.memory)
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What a component will take: ``seconds`` with all slots for itself, ``cpu`` seconds of slots, bytes."""
@@ -100,6 +106,11 @@ class Estimate:
         return {"seconds": round(self.seconds, 1), "memory": self.memory, "disk": self.disk, "basis": self.basis}
 
 
+BRIEF = Estimate(1.0, 1.0, 0, 0)
+"""Of a component that is not compiled."""
+NO_ESTIMATE = Estimate(0.0, 0.0, 0, 0, "")
+
+
 @dataclass(frozen=True)
 class Known:
     """What was measured on this machine: ``here`` as it is asked for, by component, ``elsewhere`` with its place."""
@@ -117,7 +128,7 @@ def estimates(costs: Mapping[str, Cost], known: Known, slots: int) -> dict[str, 
     return {name: _estimate(name, cost, known, factor, slots) for name, cost in costs.items()}
 
 
-def of_recipe(cost: Cost, slots: int, factor: float | None = None) -> Estimate:
+def of_recipe(cost: Cost, slots: int = 1, factor: float | None = None) -> Estimate:
     """Return what a recipe lets expect; ``factor`` is how much longer things take on this machine."""
     cpu = cost.cpu * (1.0 if factor is None else factor)
     serial = min(cpu, SERIAL)

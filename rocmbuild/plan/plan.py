@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rocmbuild.model.manifest import Component
 from rocmbuild.model.recipe import Provided, Resolved
 from rocmbuild.plan import fingerprint
+from rocmbuild.plan.estimate import NO_ESTIMATE, Estimate
 from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.history import Action, Record, Wanted
 from rocmbuild.plan.selection import Selection
@@ -52,13 +53,18 @@ class Job:
     """components that have to be there before it starts"""
     twin: Node | None
     """the node of the build machine whose output it takes over"""
-    cost: float
-    """estimated seconds of CPU"""
+    estimate: Estimate
+    """what building it will take"""
 
     @property
     def name(self) -> str:
         """Return the name under which the job runs and logs."""
         return str(self.node)
+
+    @property
+    def cost(self) -> float:
+        """Return the seconds it will take with all CPUs for itself."""
+        return self.estimate.seconds
 
     @property
     def consumed(self) -> dict[str, Node]:
@@ -94,9 +100,10 @@ class Job:
             "action_key": self.action_key,
             "conditional": self.conditional,
             "needs": [str(node) for node in self.after],
-            "estimate": self.cost if self.action is Action.BUILD else 0.0,
+            "estimate": round(self.estimate.cpu, 1) if self.action is Action.BUILD else 0.0,
             "reason": self.reason,
             "package": self.repackage,
+            **(self.estimate if self.action is Action.BUILD else NO_ESTIMATE).row(),
         }
 
 
@@ -128,6 +135,11 @@ class Plan:
     def building(self) -> tuple[Job, ...]:
         """Return the jobs that build something."""
         return tuple(job for job in self.jobs if job.action is Action.BUILD)
+
+    def with_estimates(self, found: Mapping[Node, Estimate]) -> Plan:
+        """Return the plan with better estimates of some of its jobs."""
+        jobs = (replace(job, estimate=found[job.node]) if job.node in found else job for job in self.jobs)
+        return replace(self, jobs=tuple(jobs))
 
 
 def need_name(node: Node, need: Node) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rocmbuild.model.manifest import Component, Source
 from rocmbuild.model.recipe import Resolved
 from rocmbuild.plan import fingerprint
+from rocmbuild.plan.estimate import BRIEF, cost_of, of_recipe
 from rocmbuild.plan.graph import Machine, Node, make_graph, order, twin, visible
 from rocmbuild.plan.history import Action, Built, Decision, Stored, Wanted, decide
 from rocmbuild.plan.inputs import Inputs, readable, split, taken_over
@@ -104,7 +105,6 @@ class _Planner:
         storable = self._is_storable(node, component)
         stored = self.known.stored.get((name, wanted.store_key or "")) if storable else None
         decision, repackage = self._decide(node, wanted, stored, package_key)
-        known = self.known.built.get(node)
         self.outputs[node] = self._output(node, decision, stored, key)
         self.splits[node] = split(recipe, values)
         self.jobs[node] = Job(
@@ -128,18 +128,15 @@ class _Planner:
             values=values,
             deb_version=self._deb_version(name),
             needs=tuple(seen),
-            after=tuple(sorted(need for need in self.graph.predecessors(node) if self._orders(need, node))),
+            after=tuple(sorted(need for need, kinds in self.graph.needs[node].items() if kinds - {"run"})),
             twin=other,
-            cost=known.seconds if known and known.seconds else (recipe.cost if recipe.builds and not other else 1.0),
+            estimate=of_recipe(cost_of(recipe)) if recipe.builds and other is None else BRIEF,
         )
 
     def _local(self, component: Component, source: Source) -> Component:
         """Return the component with a checkout in place of its source: of its repository, or of its directory."""
         whole = (Path(source.path) / component.subdir).is_dir()
         return replace(component, source=source, subdir=component.subdir if whole else ".")
-
-    def _orders(self, need: Node, node: Node) -> bool:
-        return bool(self.graph.edges[need, node]["kinds"] - {"run"})
 
     def _static(
         self, node: Node, recipe: Resolved, source_key: str, seen: Iterable[Node], other: Node | None

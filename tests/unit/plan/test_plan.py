@@ -8,6 +8,7 @@ import pytest
 
 from rocmbuild.errors import UsageError
 from rocmbuild.model.manifest import Source
+from rocmbuild.plan.estimate import DISK, Estimate
 from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.history import Action
 from rocmbuild.plan.selection import ROOT, facts, root_packages
@@ -177,14 +178,26 @@ def test_an_unknown_component_is_named(small):
         small.plan(components=("hpi",))
 
 
-def test_costs_are_measured_or_estimated(small):
-    plan = small.plan(built(small.plan(), names=["blas"]), "R")
-    assert plan.job("hip").cost == 100.0
-    assert plan.job("blas").cost == 7.0
+def test_costs_are_those_of_recipes_until_better_ones_are_given(small):
+    plan = small.plan()
+    assert plan.job("hip").estimate == Estimate(100.0, 100.0, 1 << 30, 100 * DISK, "recipe")
+    better = Estimate(9.0, 17.0, 1 << 20, 1 << 21, "measured")
+    other = plan.with_estimates({plan.job("hip").node: better})
+    assert (other.job("hip").estimate, other.job("hip").cost) == (better, 9.0)
+    assert other.job("blas") == plan.job("blas")
+    row = other.job("hip").row()
+    assert (row["estimate"], row["seconds"], row["basis"]) == (17.0, 9.0, "measured")
 
 
-def test_a_build_too_quick_to_measure_is_estimated(small):
-    assert small.plan(built(small.plan(), hip={"seconds": 0.0}), "R").job("hip").cost == 100.0
+def test_what_is_not_built_takes_nothing(small):
+    plan = small.plan(built(small.plan(), names=["llvm"]), "R")
+    assert {name: plan.job("llvm").row()[name] for name in ("estimate", "seconds", "memory", "disk", "basis")} == {
+        "estimate": 0.0,
+        "seconds": 0.0,
+        "memory": 0,
+        "disk": 0,
+        "basis": "",
+    }
 
 
 def test_a_row_as_json_shows_it(small):
@@ -201,6 +214,10 @@ def test_a_row_as_json_shows_it(small):
         "estimate": 100.0,
         "reason": "not built yet",
         "package": True,
+        "seconds": 100.0,
+        "memory": 1 << 30,
+        "disk": 100 * DISK,
+        "basis": "recipe",
     }
     assert small.plan(built(plan), "R").job("hip").row()["estimate"] == 0.0
 
