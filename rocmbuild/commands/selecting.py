@@ -66,7 +66,7 @@ async def identified(selection: Selection, sourcing: Sourcing, runner: Runner) -
     """Find out the commits of the git sources that the selected components need."""
     graph = make_graph(resolve(selection), selection.components or tuple(selection.manifest.components))
     components = selection.manifest.components
-    wanted = {node.component for node in graph.nodes} - set(selection.sources) - selection.system
+    wanted = {node.component for node in graph} - set(selection.sources) - selection.system
     sources = {components[name].source.name: components[name].source for name in wanted}
     pinned = dict(zip(sources, await _identify(sources.values(), sourcing, runner), strict=True))
     identified = {

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 
 from rocmbuild.errors import UsageError, nearest
 from rocmbuild.model.recipe import Resolved
-
-if TYPE_CHECKING:
-    import networkx as nx
-
-    Graph = nx.DiGraph["Node"]
 
 
 class Machine(enum.Enum):
@@ -46,57 +43,75 @@ Recipes = Mapping[Machine, Mapping[str, Resolved]]
 """The recipes of a release for each machine; a native build has only those for the host machine."""
 
 
+@dataclass(frozen=True)
+class Graph:
+    """Components and what each of them needs, with the kinds of the need: tools, libs, sources, run, twin."""
+
+    needs: Mapping[Node, Mapping[Node, frozenset[str]]]
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.needs)
+
+    @cached_property
+    def order(self) -> tuple[Node, ...]:
+        """Return the nodes so that each comes after its needs; ties are broken by name. Raises CycleError."""
+        edges = {
+            node: [need for need, kinds in needs.items() if kinds & BUILD_EDGES] for node, needs in self.needs.items()
+        }
+        sorter = TopologicalSorter(edges)
+        sorter.prepare()
+        ready: list[tuple[str, Node]] = []
+        found: list[Node] = []
+        while sorter.is_active():
+            for node in sorter.get_ready():
+                heapq.heappush(ready, (node.component, node))
+            found.append(heapq.heappop(ready)[1])
+            sorter.done(found[-1])
+        return tuple(found)
+
+    @cached_property
+    def visible(self) -> Mapping[Node, frozenset[Node]]:
+        """Return for each node those whose outputs it may see: the tools and libs it declares, transitively."""
+        seen: dict[Node, frozenset[Node]] = {}
+        for node in self.order:
+            shown = [need for need, kinds in self.needs[node].items() if kinds & {"tools", "libs"}]
+            seen[node] = frozenset(shown).union(*(seen[need] for need in shown))
+        return seen
+
+
 def make_graph(recipes: Recipes, selection: Iterable[str]) -> Graph:
-    """Return the graph of the selected components and all they need; an edge leads from a need to its user.
+    """Return the graph of the selected components and all they need.
 
-    Edges carry ``kinds``, a set of tools, libs, sources, run, twin. In a cross build tools are for the build machine,
-    and what is the same on every machine is built there: its node of the host machine only takes it over, from
-    its twin. Raises UsageError for an unknown component and for a cycle, which is printed as a path.
+    In a cross build tools are for the build machine, and what is the same on every machine is built there: its node of
+    the host machine only takes it over, from its twin. Raises UsageError for an unknown component and for a cycle,
+    which is printed as a path.
     """
-    import networkx as nx
-
-    graph: Graph = nx.DiGraph()
+    found: dict[Node, dict[Node, frozenset[str]]] = {}
     waiting = [Node(_known(name, recipes[Machine.HOST], None)) for name in sorted(selection)]
     while waiting:
         node = waiting.pop()
-        if graph.nodes.get(node, {}).get("expanded"):
+        if node in found:
             continue
-        graph.add_node(node, expanded=True)
+        needs = found[node] = {}
         for kind, need in _needs(node, recipes):
-            if graph.has_edge(need, node):
-                graph.edges[need, node]["kinds"].add(kind)
-            else:
-                graph.add_edge(need, node, kinds={kind})
-            waiting.append(need)
-    _refuse_cycles(graph)
+            needs[need] = needs.get(need, frozenset()) | {kind}
+        waiting += needs
+    graph = Graph(found)
+    try:
+        graph.order  # noqa: B018  # it is kept
+    except CycleError as error:
+        raise _circle(error.args[1]) from None
     return graph
-
-
-def build_graph(graph: Graph) -> Graph:
-    """Return the part of the graph that orders the build: without edges needed at run time only."""
-    import networkx as nx
-
-    ordered: Graph = nx.DiGraph()
-    ordered.add_nodes_from(graph.nodes)
-    ordered.add_edges_from(edge for edge in graph.edges if graph.edges[edge]["kinds"] & BUILD_EDGES)
-    return ordered
 
 
 def order(graph: Graph) -> list[Node]:
     """Return the nodes so that each comes after its needs; ties are broken by name."""
-    import networkx as nx
-
-    return list(nx.lexicographical_topological_sort(build_graph(graph), key=lambda node: (node.component, node)))
+    return list(graph.order)
 
 
 def visible(graph: Graph, node: Node) -> list[Node]:
-    """Return the nodes whose outputs ``node`` may see: the tools and libs it declares, transitively."""
-    import networkx as nx
-
-    linked: Graph = nx.DiGraph()
-    linked.add_nodes_from(graph.nodes)
-    linked.add_edges_from(edge for edge in graph.edges if graph.edges[edge]["kinds"] & {"tools", "libs"})
-    return sorted(nx.ancestors(linked, node))
+    """Return the nodes whose outputs ``node`` may see, sorted: the tools and libs it declares, transitively."""
+    return sorted(graph.visible[node])
 
 
 def twin(node: Node, recipes: Recipes) -> Node | None:
@@ -128,17 +143,12 @@ def _known(name: str, recipes: Mapping[str, Resolved], user: Resolved | None) ->
     raise UsageError(what, where=user.where if user else None, hint=nearest(name, recipes))
 
 
-def _refuse_cycles(graph: Graph) -> None:
-    import networkx as nx
-
-    try:
-        cycle = nx.find_cycle(build_graph(graph))
-    except nx.NetworkXNoCycle:
-        return
-    users = [edge[0] for edge in cycle][::-1]  # an edge leads from a need to its user: backwards, each needs the next
+def _circle(path: list[Node]) -> UsageError:
+    """Return the error for a path that ends where it begins, each node needed by the next."""
+    users = path[:0:-1]
     first = users.index(min(users))
-    path = " → ".join(str(node) for node in (*users[first:], *users[:first], users[first]))
-    raise UsageError(
-        f"components need each other in a circle: {path}",
+    text = " → ".join(str(node) for node in (*users[first:], *users[:first], users[first]))
+    return UsageError(
+        f"components need each other in a circle: {text}",
         hint="remove one of these edges from needs.tools, needs.libs or needs.sources of its recipe",
     )

@@ -64,7 +64,7 @@ def test_a_circle_of_run_time_needs_is_fine(recipes):
 def test_one_need_of_two_kinds_is_one_edge(recipes):
     found = recipes(a="run: [b], libs: [b]", b="")
     graph = make_graph(found, ["a"])
-    assert graph.edges[Node("b"), Node("a")]["kinds"] == {"run", "libs"}
+    assert graph.needs[Node("a")][Node("b")] == {"run", "libs"}
     assert names(order(graph)) == ["b", "a"]
 
 
@@ -131,8 +131,8 @@ def test_a_cross_build_has_its_tools_on_the_build_machine(recipes):
 def test_a_cross_build_has_two_of_what_it_needs_on_both_machines(recipes):
     graph = make_graph(recipes(cross=True, app="tools: [llvm], libs: [llvm]", llvm=""), ["app"])
     assert names(order(graph)) == ["llvm (build)", "llvm", "app"]
-    assert graph.edges[Node("llvm"), Node("app")]["kinds"] == {"libs"}
-    assert graph.edges[LLVM_TOOL, Node("app")]["kinds"] == {"tools"}
+    assert graph.needs[Node("app")][Node("llvm")] == {"libs"}
+    assert graph.needs[Node("app")][LLVM_TOOL] == {"tools"}
 
 
 def test_what_a_tool_links_and_reads_is_for_the_build_machine_too(recipes):
@@ -162,7 +162,7 @@ def test_what_is_the_same_on_every_machine_is_built_by_the_build_machine(recipes
     assert {str(node) for node in graph} - {"app"} == {
         *("device", "r", "device (build)", "llvm (build)", "z (build)", "s (build)", "r (build)"),
     }
-    assert {str(need): graph.edges[need, Node("device")]["kinds"] for need in graph.predecessors(Node("device"))} == {
+    assert {str(need): kinds for need, kinds in graph.needs[Node("device")].items()} == {
         "device (build)": {"twin"},
         "r": {"run"},
     }
