@@ -121,6 +121,7 @@ OPTIONS = {
             "sandbox (default), or host where namespaces are forbidden",
             metavar="KIND",
         ),
+        Option("ccache", "flag", "machine", "keep compiled files for later builds, with ccache"),
         Option("keep-going", "flag", "machine", "after a failure, build what does not depend on it"),
         Option("verify", "flag", "machine", "do not install and try the packages"),
         Option("reuse", "flag", "machine", "take nothing from the store of binaries, put nothing there"),
@@ -169,7 +170,8 @@ _COMMON = ("workspace", "cache", "manifests", "recipes", "targets", "config", "v
 _FETCH = ("mirror", "apt-mirror", "allow-stale-archive", "offline")
 _AREA = ("branch", "target", "distribution")
 _SELECT = (*_AREA, "gpu", "system", "source")
-_BUILD = (*_SELECT, *_FETCH, "jobs", "memory", "environment", "keep-going", "reuse", "store", *_COMMON, "events")
+_RUN = ("jobs", "memory", "environment", "ccache", "keep-going", "reuse", "store")
+_BUILD = (*_SELECT, *_FETCH, *_RUN, *_COMMON, "events")
 
 VERBS = {
     verb.name: verb

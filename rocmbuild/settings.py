@@ -48,6 +48,7 @@ class Settings:
     jobs: int = 1
     memory: int = 1 << 30
     environment: Environment = "sandbox"
+    ccache: bool = False
     keep_going: bool = False
     verify: bool = True
     reuse: bool = True
@@ -115,6 +116,7 @@ def load_settings(arguments: Arguments, environ: Mapping[str, str], directory: P
         jobs=values.get("jobs") or available_cpus(),
         memory=values.get("memory") or available_memory(),
         environment=values.get("environment", "sandbox"),
+        ccache=values.get("ccache", False),
         keep_going=values.get("keep-going", False),
         verify=values.get("verify", True),
         reuse=values.get("reuse", True),

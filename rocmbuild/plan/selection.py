@@ -92,6 +92,10 @@ ROOT, CROSS_ROOT, SYSROOT, EMULATOR = "build root", "cross root", "sysroot", "em
 """Kinds of roots: what commands run over, with cross compilers too, the host machine's libraries, QEMU."""
 
 
+CCACHE = "ccache"
+"""A kind of root that is made only if asked for: what starts compilers. It shapes nothing, so it is in no key."""
+
+
 def root_packages(selection: Selection) -> dict[Machine, dict[str, tuple[str, ...]]]:
     """Return the packages of the roots of each machine, sorted: what all recipes of the release ask for.
 

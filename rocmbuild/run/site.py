@@ -10,9 +10,10 @@ from rocmbuild.errors import RootError
 from rocmbuild.plan.fingerprint import digest
 from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.plan import Job, Plan
-from rocmbuild.plan.selection import CROSS_ROOT, EMULATOR, ROOT, SYSROOT
+from rocmbuild.plan.selection import CCACHE, CROSS_ROOT, EMULATOR, ROOT, SYSROOT
 from rocmbuild.run.stamps import Stamps
 from rocmbuild.tools import cmake
+from rocmbuild.tools.ccache import Ccache
 from rocmbuild.tools.emulation import find_emulator
 from rocmbuild.tools.root import Root, RootSpec
 from rocmbuild.workspace import Workspace
@@ -51,11 +52,16 @@ class Made:
         return tuple(spec for kind, spec in self.specs.items() if kind not in self.roots)
 
     @property
+    def shaping(self) -> dict[str, Root]:
+        """Return the roots whose packages shape what is built: all but the one with ccache."""
+        return {kind: root for kind, root in self.roots.items() if kind != CCACHE}
+
+    @property
     def digest(self) -> str | None:
-        """Return the digest of all package versions; None on the host, and until all roots are there."""
-        if not self.specs or self.missing:
+        """Return the digest of all package versions that count; None on the host, and until these roots are there."""
+        if not self.specs or self.specs.keys() - self.roots.keys() - {CCACHE}:
             return None
-        digests = {kind: root.digest for kind, root in self.roots.items()}
+        digests = {kind: root.digest for kind, root in self.shaping.items()}
         return digests[ROOT] if len(digests) == 1 else digest(digests)
 
     def emulator(self, program: str) -> Path:
@@ -84,6 +90,7 @@ class Site:
     tools: cmake.BuildTools
     jobserver: Path | None
     makeflags: str
+    ccache: Ccache | None = None
 
     @property
     def workspace(self) -> Workspace:

@@ -11,6 +11,7 @@ from rocmbuild.model.template import substitute
 from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.plan import Job
 from rocmbuild.plan.values import CONFIGURATION, SYSROOT
+from rocmbuild.run import compiler_cache
 from rocmbuild.run.site import Site
 from rocmbuild.tools import cmake, toolchain
 from rocmbuild.tools.prefix import merge
@@ -41,8 +42,9 @@ def mounts(site: Site, job: Job) -> Mounts:
         prefix=workspace.prefix(name),
         final_prefix=site.plan.selection.manifest.prefix,
         sources={name: workspace.source(name) for name in job.recipe.needs.sources},
-        tools=build_tools(site, job.node),
+        tools=build_tools(site, job.node) | compiler_cache.tools(site, job),
         jobserver=site.jobserver,
+        ccache=site.ccache.directory if site.ccache is not None else None,
         writable_source=job.recipe.writable_source,
     )
     if not site.is_cross(job.node) or area.made.sysroot is None:
@@ -112,6 +114,7 @@ def variables(site: Site, job: Job, where: Environment) -> dict[str, str]:
         "CMAKE_FIND_USE_PACKAGE_REGISTRY": "OFF",
         "FETCHCONTENT_FULLY_DISCONNECTED": "ON",
         **_compilers(site, job, where),
+        **compiler_cache.variables(site, where),
     }
     own = {key: _located(value, where) for key, value in job.recipe.variables.items()}
     if isinstance(where, Host):
@@ -170,7 +173,7 @@ def _pkg_config(site: Site, job: Job, prefix: str) -> dict[str, str]:
 
 
 async def make_prefix(site: Site, job: Job) -> None:
-    """Hard-link the stage trees of all the component may see into its prefix.
+    """Hard-link the stage trees of all the component may see into its prefix, and write what depends on it.
 
     A cross build has two: one for programs, in which the build machine's tools go before what is for the host
     machine, and one below the sysroot for headers and libraries, where it is the other way round.
@@ -187,6 +190,7 @@ async def make_prefix(site: Site, job: Job) -> None:
             with new_directory(workspace.sysroot_prefix(name)) as directory:
                 merge(libs, directory, below=tools)
             write_toolchain(site)
+        compiler_cache.prepare(site, job, environment(site, job))
 
     await in_thread(fill)
 

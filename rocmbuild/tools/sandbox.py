@@ -20,6 +20,7 @@ STAGE = "/stage"
 
 TOOLS = "/usr/lib/rocmbuild"
 JOBSERVER = "/run/jobserver"
+CCACHE = "/run/ccache"
 
 _ISOLATION = tuple(f"--unshare-{kind}" for kind in ("user", "pid", "ipc", "uts", "cgroup-try", "net"))
 
@@ -28,7 +29,8 @@ _ISOLATION = tuple(f"--unshare-{kind}" for kind in ("user", "pid", "ipc", "uts",
 class Mounts:
     """The directories of one component; ``sources`` are the read-only source trees of others, by name.
 
-    ``tools`` are directories and files of build tools (CMake, Ninja), by name; ``jobserver`` is a fifo.
+    ``tools`` are directories and files of build tools (CMake, Ninja), by name; ``jobserver`` is a fifo,
+    ``ccache`` the directory of compiled files that all builds of a user share.
     In a cross build ``sysroot`` is what is installed on the host machine, ``sysroot_prefix`` the prefix in it, and
     ``native`` are directories below the sysroot with programs of the build machine in their place.
     """
@@ -42,6 +44,7 @@ class Mounts:
     sources: Mapping[str, Path] = field(default_factory=dict)
     tools: Mapping[str, Path] = field(default_factory=dict)
     jobserver: Path | None = None
+    ccache: Path | None = None
     writable_source: bool = False
     sysroot: Path | None = None
     sysroot_prefix: Path | None = None
@@ -61,7 +64,7 @@ class Environment(Protocol):
         ...
 
     def path(self, kind: str, name: str = "") -> str:
-        """Return where the command sees ``source``, ``build``, ``stage``, ``prefix``, ``tool`` or ``jobserver``."""
+        """Return where the command sees ``source``, ``build``, ``stage``, ``prefix``, ``tool``, ``jobserver`` …"""
         ...
 
 
@@ -84,7 +87,7 @@ class Sandbox:
                 return f"{TOOLS}/{name}"
             case "prefix":
                 return self.mounts.final_prefix
-        return {"build": BUILD, "stage": STAGE, "jobserver": JOBSERVER}[kind]
+        return {"build": BUILD, "stage": STAGE, "jobserver": JOBSERVER, "ccache": CCACHE}[kind]
 
     def wrap(self, argv: Sequence[str], env: Mapping[str, str], *, cwd: str) -> list[str]:
         mounts = self.mounts
@@ -106,6 +109,8 @@ class Sandbox:
         command += ["--bind", str(mounts.build), BUILD, "--bind", str(mounts.stage), STAGE]
         if mounts.jobserver is not None:
             command += ["--bind", str(mounts.jobserver), JOBSERVER]
+        if mounts.ccache is not None:
+            command += ["--bind", str(mounts.ccache), CCACHE]
         for place in emptied:
             command += ["--remount-ro", place]
         for key, value in env.items():
@@ -145,6 +150,8 @@ class Host:
                 return str(mounts.tools[name])
             case "jobserver":
                 return str(mounts.jobserver)
+            case "ccache":
+                return str(mounts.ccache)
         return str({"build": mounts.build, "stage": mounts.stage, "prefix": mounts.prefix}[kind])
 
     def relocated(self, text: str) -> str:

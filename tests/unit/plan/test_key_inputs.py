@@ -598,6 +598,7 @@ OTHER_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "offline": (),
     "jobs": ("7",),
     "memory": ("3G",),
+    "ccache": (),
     "keep-going": (),
     "workspace": ("{directory}/elsewhere",),
     "cache": ("{directory}/cache",),
