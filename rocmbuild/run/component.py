@@ -13,8 +13,8 @@ from rocmbuild.model.template import substitute
 from rocmbuild.plan.graph import Machine
 from rocmbuild.plan.plan import Job, Plan
 from rocmbuild.process import ProcessError, Runner, describe_exit
-from rocmbuild.run.shelf import Shelf
 from rocmbuild.run.compiler_cache import counted
+from rocmbuild.run.shelf import Shelf
 from rocmbuild.run.site import Site
 from rocmbuild.run.surroundings import environment, make_prefix, process_environment, variables
 from rocmbuild.run.task import StepContext, StepFunction
