@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from rocmbuild import events
@@ -53,15 +54,13 @@ class Taken:
 
 def remaining_paths(tasks: Iterable[Task]) -> dict[str, float]:
     """Return for each task the estimated seconds from its start to the end of the longest path through it."""
-    import networkx as nx
-
     by_name = {task.name: task for task in tasks}
-    graph: nx.DiGraph[str] = nx.DiGraph()
-    graph.add_nodes_from(by_name)
-    graph.add_edges_from((need, task.name) for task in by_name.values() for need in task.needs)
     remaining: dict[str, float] = {}
-    for name in reversed(list(nx.topological_sort(graph))):
-        remaining[name] = by_name[name].cost + max((remaining[after] for after in graph.successors(name)), default=0.0)
+    after: dict[str, float] = {}  # of what comes after a task, the longest
+    for name in reversed(tuple(TopologicalSorter({task.name: task.needs for task in by_name.values()}).static_order())):
+        remaining[name] = by_name[name].cost + after.get(name, 0.0)
+        for need in by_name[name].needs:
+            after[need] = max(after.get(need, 0.0), remaining[name])
     return remaining
 
 
