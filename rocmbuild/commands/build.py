@@ -149,6 +149,7 @@ def _summarize(session: Session, output: Output, reactor: Reactor, seconds: floa
             out=None if failed else session.workspace.out,
             checks=output.verify_rows(),
             install=output.installable(),
+            cached=session.ccache.total if session.ccache is not None else None,
         ),
         make_console(sys.stdout),
     )

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from rocmbuild.model.verdict import VerifyRow
 from rocmbuild.plan.makespan import Bound
 from rocmbuild.tools.aptconf import PREFERENCES
+from rocmbuild.tools.ccache import Counts
 from rocmbuild.ui.format import Marks, duration, marks_for, plural, size
 from rocmbuild.ui.lines import Line, line
 from rocmbuild.ui.state import RunState, Status
@@ -69,7 +70,7 @@ class Summary:
     """Everything the summary tells; ``out`` is the apt repository, ``seconds`` the wall time of the run.
 
     ``machine`` names where the packages are meant to be installed if that is another machine. ``makespan`` is left
-    out of a run that did not come to its end.
+    out of a run that did not come to its end, ``cached`` of one without ccache.
     """
 
     components: tuple[ComponentRow, ...]
@@ -79,6 +80,7 @@ class Summary:
     install: tuple[str, ...] = INSTALL
     machine: str | None = None
     makespan: Makespan | None = None
+    cached: Counts | None = None
 
 
 def component_rows(
@@ -169,6 +171,8 @@ def where_lines(summary: Summary) -> list[Line]:
         lines += _install_lines(summary, summary.out)
     if summary.makespan is not None:
         lines += makespan_lines(summary.makespan)
+    if summary.cached is not None and summary.cached != Counts():
+        lines.append(line(f"ccache: {summary.cached}"))
     return [*lines, line("total time ", (duration(summary.seconds), "bold"))]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from rocmbuild.model.verdict import VerifyRow
 from rocmbuild.plan.makespan import Bound
+from rocmbuild.tools.ccache import Counts
 from rocmbuild.ui.console import make_console
 from rocmbuild.ui.format import clean
 from rocmbuild.ui.state import RunState, fold
@@ -116,6 +117,13 @@ def test_a_run_that_computes_nothing_is_not_held_against_anything():
     text = printed(Summary(ROWS, 2.0, OUT, makespan=Makespan(2.0, Bound(0.0, 0.0), 2)))
     assert "makespan" not in text
     assert "makespan" not in printed(Summary(ROWS, 2.0, OUT))
+
+
+def test_what_ccache_did_is_told_if_it_did_something():
+    text = printed(Summary(ROWS, 2.0, OUT, cached=Counts(118, 2, 3)))
+    assert "ccache: 118 of 120 compilations out of the cache (98%), 3 not cached\n" in text
+    assert "ccache" not in printed(Summary(ROWS, 2.0, OUT, cached=Counts()))
+    assert "ccache" not in printed(Summary(ROWS, 2.0, OUT))
 
 
 @pytest.mark.parametrize("width", [80, 120])
