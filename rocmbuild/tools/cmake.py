@@ -52,11 +52,15 @@ def find_build_tools() -> BuildTools:
 def installed_file(package: str, suffix: str) -> Path:
     """Return a file of an installed Python package by the end of its path; RootError if it is missing."""
     try:
-        for file in metadata.files(package) or ():
-            if file.as_posix().endswith(suffix):
-                return Path(str(file.locate())).resolve()
+        distribution = metadata.distribution(package)
     except metadata.PackageNotFoundError:
         pass
+    else:  # as text: an object for each of CMake's 3800 files takes longer than to make a plan
+        lines = (distribution.read_text("RECORD") or "").splitlines()
+        names = [line.partition(",")[0] for line in lines] or map(str, distribution.files or ())
+        for name in names:
+            if name.endswith(suffix):
+                return Path(str(distribution.locate_file(name))).resolve()
     raise RootError(f"the Python package {package} is missing", hint=f"pip install {package}")
 
 
