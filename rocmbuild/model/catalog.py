@@ -42,7 +42,9 @@ class Catalog:
 
     def recipe(self, name: str) -> Recipe:
         """Return the recipe of a component; UsageError names the nearest ones."""
-        return load_recipe(_pick("recipe", name, self.recipes()))
+        places = (directory / name for directory in self.recipe_dirs)
+        found = next((place for place in places if (place / "recipe.yaml").is_file()), None)
+        return load_recipe(found or _pick("recipe", name, self.recipes()))
 
     def targets(self) -> dict[str, Path]:
         """Return the file of each target."""
