@@ -18,7 +18,7 @@ class Component(ConanFile):
         self.options.update({name: ["ANY"] for name in self.conan_data["facts"]}, self.conan_data["facts"])
 
     def requirements(self):
-        for reference in self.conan_data["requires"]:
+        for reference in self.conan_data["facts"]["requires"].split():
             self.requires(reference, transitive_headers=True, transitive_libs=True)
 
     def package_id(self):

@@ -90,13 +90,13 @@ class ConanHome:
         conan.prepare_home(self.path)
         self._mark.unlink(missing_ok=True)
 
-    def place(self, name: str) -> Path:
+    def place_file(self, name: str) -> Path:
         """Return the file that remembers an entry by ``name/version``."""
         return self.places / f"{name.replace('/', '-')}.json"
 
     def forget(self, name: str) -> None:
         """Forget where an entry lies, before it is touched."""
-        self.place(name).unlink(missing_ok=True)
+        self.place_file(name).unlink(missing_ok=True)
 
     def set_aside(self, reason: str) -> DamagedHome:
         """Rename the damaged home, so that the next call begins a new one; return the error that says so."""
@@ -160,3 +160,7 @@ class Calls:
             if remote is None and conan.is_damage(str(error)):
                 raise self.home.set_aside(str(error)) from error
             raise StoreError(f"conan list: {error}") from error
+
+    async def recipes(self) -> list[str]:
+        """Return all that is in the home as ``name/version``, also what was never finished."""
+        return conan.parse_recipes(await self(["list", "*", "--format=json"]))

@@ -103,6 +103,11 @@ def parse_packages(output: bytes) -> list[Package]:
     return found
 
 
+def parse_recipes(output: bytes) -> list[str]:
+    """Return the recipes of a list as ``name/version``."""
+    return [recipe for origin in _mapping(json.loads(output)).values() for recipe in _mapping(origin)]
+
+
 def parse_export(output: bytes) -> tuple[str, Path]:
     """Return the full reference of an exported package, and its directory."""
     node = json.loads(output)["graph"]["nodes"]["0"]

@@ -1,0 +1,179 @@
+"""``rocmbuild store``: share the store of binaries with a server or by a file, list it, verify it, make room."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rocmbuild.errors import UsageError, nearest
+from rocmbuild.process import Runner, network_environment
+from rocmbuild.run.sharing import Remote, add_remote, load, pull, push, remotes, save
+from rocmbuild.run.store import Store
+from rocmbuild.run.upkeep import Kept, collect, stock, verify
+from rocmbuild.settings import Settings
+from rocmbuild.tools.conan import credentials
+from rocmbuild.ui.format import size
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an action works with; ``words`` are those behind it."""
+
+    store: Store
+    runner: Runner
+    settings: Settings
+    words: tuple[str, ...]
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        return credentials(self.settings.environ)
+
+
+@dataclass(frozen=True)
+class Action:
+    """How many words an action takes (``maximum`` None: any number), and what it does."""
+
+    usage: str
+    minimum: int
+    maximum: int | None
+    run: Callable[[Task], Awaitable[int]]
+
+
+def run(settings: Settings) -> int:
+    """Carry out an action and return its exit code; UsageError if there is none of that name."""
+    name = settings.topic or ""
+    if name not in ACTIONS:
+        hint = nearest(name, ACTIONS)
+        known = f"rocmbuild store {'|'.join(ACTIONS)}"
+        raise UsageError(f"the store has no action {name!r}", hint=hint if hint.startswith("did") else known)
+    action, words = ACTIONS[name], settings.components
+    if len(words) < action.minimum or (action.maximum is not None and len(words) > action.maximum):
+        raise UsageError(f"store {name} takes {action.usage or 'no words'}", hint=_usage(name))
+    if settings.format not in ("table", "json"):
+        raise UsageError(f"{settings.format!r} is neither table nor json", where="--format")
+    store = Store(settings.store, network_environment(settings.environ))
+    return asyncio.run(_run(action, Task(store, Runner(), settings, words)))
+
+
+async def _run(action: Action, task: Task) -> int:
+    return await action.run(task)
+
+
+def _usage(name: str) -> str:
+    return f"rocmbuild store {name} {ACTIONS[name].usage}".rstrip()
+
+
+async def _add_remote(task: Task) -> int:
+    remote = Remote(*task.words)
+    logged_in = await add_remote(task.store, remote, task.runner, task.secrets)
+    print(f"{remote.name}: {remote.url}{', logged in' if logged_in else ''}")
+    if not logged_in:
+        print("if it wants to know you: CONAN_LOGIN_USERNAME and CONAN_PASSWORD in the environment log in")
+    return 0
+
+
+async def _remotes(task: Task) -> int:
+    found = await remotes(task.store, task.runner)
+    if task.settings.format == "json":
+        print(json.dumps([asdict(remote) for remote in found], indent=1))
+        return 0
+    for remote in found:
+        print(f"{remote.name}  {remote.url}")
+    if not found:
+        print("there are none; rocmbuild store add-remote NAME URL", file=sys.stderr)
+    return 0
+
+
+async def _push(task: Task) -> int:
+    name, *components = task.words
+    number = await push(task.store, name, components, task.runner, secrets=task.secrets, tell=_tell)
+    print(f"{_entries(number)} pushed to {name}" if number else f"{name} has all of it")
+    return 0
+
+
+async def _pull(task: Task) -> int:
+    name, *components = task.words
+    number = await pull(task.store, name, components, task.runner, secrets=task.secrets, tell=_tell)
+    print(f"{_entries(number)} pulled from {name}" if number else f"{name} has nothing new")
+    return 0
+
+
+async def _save(task: Task) -> int:
+    path = _path(task.words[0])
+    number = await save(task.store, path, task.words[1:], task.runner)
+    print(f"{_entries(number)} saved in {path}, {size(path.stat().st_size)}")
+    return 0
+
+
+async def _load(task: Task) -> int:
+    path = _path(task.words[0])
+    number = await load(task.store, path, task.runner, _tell)
+    print(f"{_entries(number)} loaded from {path}" if number else f"{path} has nothing new")
+    return 0
+
+
+async def _list(task: Task) -> int:
+    kept = await stock(task.store, task.runner)
+    if task.settings.format == "json":
+        print(json.dumps([{**asdict(item.entry), "used": item.used, "size": item.size} for item in kept], indent=1))
+    elif kept:
+        _print(kept)
+    else:
+        print(f"the store {task.store.directory} is empty", file=sys.stderr)
+    return 0
+
+
+async def _verify(task: Task) -> int:
+    whole, damaged = await verify(task.store, task.runner)
+    print(f"{_entries(whole)} whole, {damaged} damaged and dropped")
+    return 1 if damaged else 0
+
+
+async def _gc(task: Task) -> int:
+    settings = task.settings
+    freed = await collect(task.store, task.runner, days=settings.keep_days, size=settings.keep_size, tell=_tell)
+    print(f"{size(freed)} freed" if freed else "nothing to remove")
+    return 0
+
+
+ACTIONS: Mapping[str, Action] = {
+    "list": Action("", 0, 0, _list),
+    "add-remote": Action("NAME URL", 2, 2, _add_remote),
+    "remotes": Action("", 0, 0, _remotes),
+    "push": Action("REMOTE [COMPONENT...]", 1, None, _push),
+    "pull": Action("REMOTE [COMPONENT...]", 1, None, _pull),
+    "save": Action("FILE [COMPONENT...]", 1, None, _save),
+    "load": Action("FILE", 1, 1, _load),
+    "verify": Action("", 0, 0, _verify),
+    "gc": Action("", 0, 0, _gc),
+}
+
+
+def _entries(number: int) -> str:
+    return "1 entry" if number == 1 else f"{number} entries"
+
+
+def _path(word: str) -> Path:
+    return Path(word).expanduser().absolute()
+
+
+def _tell(text: str) -> None:
+    print(text, flush=True)
+
+
+def _print(kept: Sequence[Kept]) -> None:
+    from rich.table import Table
+
+    from rocmbuild.ui.console import make_console, show
+
+    table = Table("component", "version", "key", "packages", "last used", "size", box=None, header_style="bold")
+    for item in kept:
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.used))
+        packages = "yes" if item.entry.debs is not None else "no"
+        table.add_row(item.entry.component, item.entry.version, item.entry.key[:12], packages, used, size(item.size))
+    show(make_console(sys.stdout), table)

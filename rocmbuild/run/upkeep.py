@@ -1,0 +1,119 @@
+"""Tend the store: verify all of it, and make room."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rocmbuild.process import Runner
+from rocmbuild.run.entry import to_entry
+from rocmbuild.run.store import Entry, Store
+from rocmbuild.tools.waiting import in_thread
+from rocmbuild.workspace import remove_tree
+
+DAY = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An entry in the store: ``used`` is when it was last, in seconds since 1970, ``size`` its bytes on disk."""
+
+    entry: Entry
+    used: float
+    size: int
+
+
+async def stock(store: Store, runner: Runner) -> list[Kept]:
+    """Return what the store has, the last used first; what is required counts as used with what requires it."""
+    entries = {entry.name: entry for entry in (await store.entries(runner)).values()}
+    used = effective_use(entries, {name: _used(store, name) for name in entries})
+    places = {name: await store.place_of(entry, runner) for name, entry in entries.items()}
+    sizes = {name: await in_thread(disk_size, place) if place else 0 for name, place in places.items()}
+    kept = [Kept(entry, used[name], sizes[name]) for name, entry in entries.items()]
+    return sorted(kept, key=lambda item: (-item.used, item.entry.name))
+
+
+async def verify(store: Store, runner: Runner) -> tuple[int, int]:
+    """Read every entry; return how many are whole, and how many were damaged and are dropped."""
+    places = [await store.check(entry, runner) for entry in (await store.entries(runner)).values()]
+    whole = sum(place is not None for place in places)
+    return whole, len(places) - whole
+
+
+async def collect(
+    store: Store, runner: Runner, *, days: int | None, size: int | None, tell: Callable[[str], None]
+) -> int:
+    """Remove what nobody used for ``days``, then the least used beyond ``size`` bytes, and all leftovers.
+
+    Returns the bytes that are free again.
+    """
+    kept = await stock(store, runner)
+    freed = 0
+    for item in superfluous(kept, time.time(), days, size):
+        tell(f"removing {item.entry}, last used {time.strftime('%Y-%m-%d', time.gmtime(item.used))}")
+        await store.remove(item.entry, runner)
+        freed += item.size
+    return freed + await _clean(store, runner)
+
+
+def superfluous(kept: Iterable[Kept], now: float, days: int | None, size: int | None) -> list[Kept]:
+    """Return what to remove, the longest unused first; nothing is removed that something kept requires."""
+    chosen, total = [], 0
+    for item in sorted(kept, key=lambda item: (-item.used, item.entry.name)):
+        total += item.size
+        if (days is not None and now - item.used > days * DAY) or (size is not None and total > size):
+            chosen.append(item)
+    return chosen[::-1]
+
+
+def effective_use(entries: Mapping[str, Entry], used: Mapping[str, float]) -> dict[str, float]:
+    """Return when entries were last used, by themselves or by what requires them, directly or not."""
+    latest = dict(used)
+    todo = sorted(entries, key=lambda name: latest[name])
+    while todo:
+        name = todo.pop()
+        for need in entries[name].requires:
+            if need in entries and latest[need] < latest[name]:
+                latest[need] = latest[name]
+                todo.append(need)
+    return latest
+
+
+def disk_size(root: Path) -> int:
+    """Return the bytes that a tree takes on disk."""
+    return sum(os.lstat(os.path.join(top, name)).st_blocks * 512 for top, _, names in os.walk(root) for name in names)
+
+
+def _used(store: Store, name: str) -> float:
+    try:
+        return store.place_file(name).stat().st_mtime
+    except FileNotFoundError:  # pulled or made by a run that was killed right after: as good as new
+        return time.time()
+
+
+async def _clean(store: Store, runner: Runner) -> int:
+    """Remove foreign and half-made entries, temporary files, homes that were set aside; return the bytes of these."""
+    if store.directory.is_dir():
+        with store.draft():  # clears those of killed runs
+            pass
+    aside = sorted(store.directory.glob("conan.damaged-*"))
+    freed = sum([await in_thread(disk_size, path) for path in aside])
+    for path in aside:
+        await in_thread(remove_tree, path)
+    if store.is_empty:
+        return freed
+    before = await in_thread(disk_size, store.path)
+    async with store.session(runner) as calls:
+        packages = await calls.packages()
+        ours = {entry.name for entry in map(to_entry, packages) if entry is not None}
+        for name in sorted({*await calls.recipes()} - ours):
+            await calls.remove(name)
+        await calls(["cache", "clean", "*", "--source", "--build", "--download", "--temp"])
+    known = {store.place_file(name).name for name in ours}
+    for path in store.places.glob("*.json"):
+        if path.name not in known:
+            path.unlink(missing_ok=True)
+    return freed + max(0, before - await in_thread(disk_size, store.path))
