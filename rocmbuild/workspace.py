@@ -50,6 +50,11 @@ class Cache:
         return self.path / "roots"
 
     @property
+    def measured(self) -> Path:
+        """Return the directory of what building components took."""
+        return self.path / "measured"
+
+    @property
     def proofs(self) -> Path:
         """Return the directory of verifications that were passed."""
         return self.path / "proofs"

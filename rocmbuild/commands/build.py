@@ -12,18 +12,22 @@ from rocmbuild.commands.asked import remember
 from rocmbuild.commands.checks import require_sandbox
 from rocmbuild.commands.session import Session, open_session
 from rocmbuild.errors import UsageError
+from rocmbuild.machine import available_cpus
 from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.history import Action
 from rocmbuild.process import Runner
+from rocmbuild.run.efforts import Efforts
 from rocmbuild.run.foundations import Foundations
 from rocmbuild.run.output import Output
 from rocmbuild.run.pipeline import VERIFY, Phase, Pipeline
+from rocmbuild.run.recorder import Recorder, places
 from rocmbuild.run.resources import Jobserver, Memory, Resources
 from rocmbuild.run.scheduler import Outcome, Scheduler
 from rocmbuild.run.soundness import consumed_trees, forget_damaged
 from rocmbuild.run.task import Task
 from rocmbuild.settings import Settings
 from rocmbuild.ui import Reactor, make_observer
+from rocmbuild.ui.summary import Makespan
 from rocmbuild.workspace import exclusive, open_workspace
 
 
@@ -44,21 +48,27 @@ async def _run(settings: Settings, reactor: Reactor) -> int:
         remember(settings)
         session = await _with_roots(session, jobserver, reactor)
         session, notes = await _sound(session, runner)
-    pipeline = _pipeline(session, jobserver)
+    pipeline = make_pipeline(session, jobserver)
     tasks = pipeline.tasks(Phase(settings.verb), verify=settings.verify)
     _refuse_offline(settings, tasks)
     if session.sandboxed and session.plan.building and settings.verb == "build":
         await require_sandbox()
-    outcome = await _carry_out(session, tasks, jobserver, reactor, notes)
+    efforts = Efforts(tasks, settings.jobs, available_cpus())
+    recorder = Recorder(session.measured, places(session.plan, session.areas), efforts, helped=settings.ccache)
+    try:
+        outcome = await _carry_out(session, tasks, jobserver, _to_all(efforts, recorder, reactor), notes)
+    finally:
+        await recorder.finish()
     reactor.close()
     if settings.verb != "fetch":
-        _summarize(session, pipeline.output, reactor, time.monotonic() - begun, failed=bool(outcome.errors))
+        makespan = None if outcome.errors else Makespan(reactor.state.seconds, efforts.bound(), efforts.capacity)
+        _summarize(session, pipeline.output, reactor, time.monotonic() - begun, makespan)
     return 1 if outcome.errors else 0
 
 
 async def _with_roots(session: Session, jobserver: Jobserver, reactor: Reactor) -> Session:
     """Make the roots that are missing if it takes their package versions to know what the store has."""
-    tasks = list(_pipeline(session, jobserver).foundations.tasks(session.areas))
+    tasks = list(make_pipeline(session, jobserver).foundations.tasks(session.areas))
     if session.shelf is None or not session.shelf.entries or not session.plan.building or not tasks:
         return session
     outcome = await _carry_out(session, tasks, jobserver, reactor, [])
@@ -81,7 +91,8 @@ async def _sound(session: Session, runner: Runner) -> tuple[Session, list[events
         session = session.again()
 
 
-def _pipeline(session: Session, jobserver: Jobserver) -> Pipeline:
+def make_pipeline(session: Session, jobserver: Jobserver) -> Pipeline:
+    """Return what makes the tasks of a session's plan."""
     site = session.site(jobserver.path, jobserver.makeflags)
     return Pipeline(
         site=site,
@@ -101,27 +112,35 @@ def _pipeline(session: Session, jobserver: Jobserver) -> Pipeline:
 
 
 async def _carry_out(
-    session: Session, tasks: list[Task], jobserver: Jobserver, reactor: Reactor, notes: Iterable[events.Note]
+    session: Session, tasks: list[Task], jobserver: Jobserver, emit: events.Emit, notes: Iterable[events.Note]
 ) -> Outcome:
     settings = session.settings
     with jobserver.open():
         resources = Resources(jobserver, Memory(settings.memory))
-        scheduler = Scheduler(resources, reactor, settings.keep_going)
+        scheduler = Scheduler(resources, emit, settings.keep_going)
         names = {task.name for task in tasks}
         kept = tuple(job.name for job in session.plan.jobs if job.name not in names) if settings.verb != "fetch" else ()
         title = f"{session.plan.selection.manifest.branch} for {session.workspace.area}"
-        reactor(events.RunStarted(0.0, title, {task.name: task.cost for task in tasks}, kept))
+        emit(events.RunStarted(0.0, title, {task.name: task.cost for task in tasks}, kept))
         if settings.environment == "host":
-            reactor(events.Note(0.0, "environment", _HOST_NOTE))
+            emit(events.Note(0.0, "environment", _HOST_NOTE))
         for note in notes:
-            reactor(note)
+            emit(note)
         status = "interrupted"
         try:
             outcome = await scheduler.run(tasks)
             status = "failed" if outcome.errors else "done"
         finally:
-            reactor(events.RunEnded(scheduler.now(), status, scheduler.now()))
+            emit(events.RunEnded(scheduler.now(), status, scheduler.now()))
         return outcome
+
+
+def _to_all(*observers: events.Emit) -> events.Emit:
+    def emit(event: events.Event) -> None:
+        for observer in observers:
+            observer(event)
+
+    return emit
 
 
 def _refuse_offline(settings: Settings, tasks: list[Task]) -> None:
@@ -133,7 +152,8 @@ def _refuse_offline(settings: Settings, tasks: list[Task]) -> None:
         )
 
 
-def _summarize(session: Session, output: Output, reactor: Reactor, seconds: float, *, failed: bool) -> None:
+def _summarize(session: Session, output: Output, reactor: Reactor, seconds: float, makespan: Makespan | None) -> None:
+    """Print the summary; ``makespan`` is None if a task failed."""
     from rocmbuild.ui.console import make_console
     from rocmbuild.ui.summary import Summary, component_rows, print_summary
 
@@ -146,9 +166,10 @@ def _summarize(session: Session, output: Output, reactor: Reactor, seconds: floa
         Summary(
             components=component_rows(reactor.state, actions, debs),
             seconds=seconds,
-            out=None if failed else session.workspace.out,
+            out=session.workspace.out if makespan is not None else None,
             checks=output.verify_rows(),
             install=output.installable(),
+            makespan=makespan,
             cached=session.ccache.total if session.ccache is not None else None,
         ),
         make_console(sys.stdout),

@@ -8,6 +8,7 @@ import sys
 
 from rocmbuild.commands.session import Session, open_session
 from rocmbuild.errors import UsageError, nearest
+from rocmbuild.plan.estimate import Outlook
 from rocmbuild.plan.history import Action, why
 from rocmbuild.plan.plan import Job
 from rocmbuild.process import Runner
@@ -28,7 +29,8 @@ def run(settings: Settings) -> int:
         return 0
     rows = [job.row() for job in session.plan.jobs]
     if settings.format == "json":
-        print(json.dumps({**_head(session), "jobs": rows}, indent=1))
+        outlook = _outlook(session)
+        print(json.dumps({**_head(session), "estimate": outlook.row() if outlook else None, "jobs": rows}, indent=1))
     elif settings.format == "dot":
         from rocmbuild.ui.plan_view import render_dot
 
@@ -37,8 +39,28 @@ def run(settings: Settings) -> int:
         from rocmbuild.ui.console import make_console, show
         from rocmbuild.ui.plan_view import render_table
 
-        show(make_console(sys.stdout), render_table(rows, reasons=settings.verbosity > 0))
+        outlook = _outlook(session)
+        table = render_table(rows, reasons=settings.verbosity > 0, outlook=outlook.row() if outlook else None)
+        show(make_console(sys.stdout), table)
     return 0
+
+
+def _outlook(session: Session) -> Outlook | None:
+    """Return what a build would take; None if it would build nothing, or refuse to."""
+    if not session.plan.building:
+        return None
+    from rocmbuild.commands.build import make_pipeline
+    from rocmbuild.run.forecast import forecast
+    from rocmbuild.run.pipeline import Phase
+    from rocmbuild.run.resources import Jobserver
+
+    settings = session.settings
+    pipeline = make_pipeline(session, Jobserver(settings.workspace / "jobserver", settings.jobs))
+    try:
+        tasks = pipeline.tasks(Phase.BUILD, verify=settings.verify)
+    except UsageError:  # the build says it; a plan can be looked at all the same
+        return None
+    return forecast(tasks, session.plan, settings.jobs, settings.memory)
 
 
 def _explain(session: Session, name: str) -> None:

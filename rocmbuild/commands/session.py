@@ -18,6 +18,7 @@ from rocmbuild.plan.plan import Plan
 from rocmbuild.plan.planner import make_plan
 from rocmbuild.plan.selection import CCACHE, SYSROOT, Selection, root_packages
 from rocmbuild.process import Runner, network_environment
+from rocmbuild.run.measured import Measured, estimated, machine_slug
 from rocmbuild.run.shelf import Shelf
 from rocmbuild.run.site import Area, Made, Site
 from rocmbuild.run.sourcing import Sourcing
@@ -70,7 +71,13 @@ class Session:
 
     def again(self) -> Session:
         """Return the session with a plan over what is there now."""
-        return replace(self, plan=_plan(self.plan.selection, self.areas, self.shelf))
+        plan = _plan(self.plan.selection, self.areas, self.shelf)
+        return replace(self, plan=estimated(plan, self.areas, self.measured, self.settings.jobs))
+
+    @property
+    def measured(self) -> Measured:
+        """Return what building components took on machines like this one."""
+        return Measured(self.cache.measured / machine_slug())
 
     async def apt(self, runner: Runner, arch: str) -> Apt:
         """Return apt for the distribution and an architecture, in private directories below the cache."""
@@ -116,7 +123,8 @@ async def open_session(settings: Settings, runner: Runner) -> Session:
     python = python_place(cache.roots, plan.python_packages)
     for area in areas.values():
         area.made.python = python if plan.python_packages and python.is_dir() else None
-    return Session(settings, plan, areas, cache, sourcing, finder, tools, shelf, _ccache(settings, cache))
+    session = Session(settings, plan, areas, cache, sourcing, finder, tools, shelf, _ccache(settings, cache))
+    return replace(session, plan=estimated(plan, areas, session.measured, settings.jobs))
 
 
 def _plan(selection: Selection, areas: Mapping[Machine, Area], shelf: Shelf | None) -> Plan:

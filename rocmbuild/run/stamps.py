@@ -11,6 +11,9 @@ from rocmbuild.plan.history import Built, Record
 from rocmbuild.plan.plan import Job
 from rocmbuild.workspace import Workspace, read_json, write_json
 
+TREE = "tree.json"
+"""The file of a component that says what its build tree was configured for; written once for each new tree."""
+
 RECORDS = 20
 """Sets of inputs to remember that gave the same stage tree, so that going back to one of them builds nothing."""
 
@@ -110,7 +113,7 @@ class Stamps:
         return self.workspace.component(name) / "stored.json"
 
     def _tree(self, job: Job) -> Path:
-        return self.workspace.component(job.node.component) / "tree.json"
+        return self.workspace.component(job.node.component) / TREE
 
 
 def _row(record: Record) -> dict[str, Any]:
