@@ -24,6 +24,7 @@ from rocmbuild.plan.makespan import Work
 WHOLE = Measurement(
     seconds=130.0, cpu_seconds=215.0, serial=10.0, shared=200.0, memory=900 << 20, disk=214 << 20, jobs=2, longest=30.0
 )
+PEAK = (900 << 20) * 9 // 8
 PART = dataclasses.replace(WHOLE, cpu_seconds=5.0, shared=4.0, serial=1.0, longest=0.0, whole=False)
 COSTS = {"comgr": Cost(100.0, 2 << 30), "clr": Cost(300.0, 3 << 30)}
 
@@ -37,12 +38,12 @@ def test_without_measurements_the_recipe_is_believed():
 def test_what_was_measured_is_believed_for_any_number_of_slots():
     known = Known({"comgr": WHOLE}, {})
     found = estimates(COSTS, known, 2)["comgr"]
-    assert found == Estimate(110.0, 210.0, 900 << 20, 214 << 20, "measured")
+    assert found == Estimate(110.0, 210.0, PEAK, 214 << 20, "measured")
     assert [of_measurement(WHOLE, slots).seconds for slots in (1, 4, 50)] == [210.0, 60.0, 40.0]
 
 
 def test_more_slots_than_were_measured_take_more_memory_and_fewer_no_less():
-    assert [of_measurement(WHOLE, slots).memory >> 20 for slots in (1, 2, 8)] == [900, 900, 3600]
+    assert [of_measurement(WHOLE, slots).memory >> 20 for slots in (1, 2, 8)] == [1012, 1012, 4050]
 
 
 def test_what_others_took_scales_the_recipe():
@@ -58,20 +59,20 @@ def test_a_recipe_that_costs_nothing_says_nothing_about_the_machine():
 def test_another_area_is_better_than_the_recipe_and_worse_than_this_one():
     other = Known({}, {"comgr": ("rocm-5.6.x/debian-12-amd64", WHOLE)})
     found = estimates(COSTS, other, 2)
-    assert found["comgr"] == Estimate(110.0, 210.0, 900 << 20, 214 << 20, "measured for rocm-5.6.x/debian-12-amd64")
+    assert found["comgr"] == Estimate(110.0, 210.0, PEAK, 214 << 20, "measured for rocm-5.6.x/debian-12-amd64")
     assert found["clr"].basis == "recipe, scaled"
     here = dataclasses.replace(WHOLE, memory=1 << 30)
     both = dataclasses.replace(other, here={"comgr": here})
     assert (estimates(COSTS, both, 2)["comgr"].basis, estimates(COSTS, both, 2)["comgr"].memory) == (
         "measured",
-        1 << 30,
+        9 << 27,
     )
 
 
 def test_a_part_of_a_build_says_what_it_takes_at_least():
     outgrown = dataclasses.replace(PART, memory=4 << 30)
     found = estimates(COSTS, Known({"comgr": outgrown}, {}), 2)
-    assert found["comgr"] == Estimate(55.0, 100.0, 4 << 30, 214 << 20, "recipe")
+    assert found["comgr"] == Estimate(55.0, 100.0, 9 << 29, 214 << 20, "recipe")
     assert found["clr"].basis == "recipe", "and nothing about the machine"
     longer = dataclasses.replace(PART, shared=500.0)
     assert estimates(COSTS, Known({"comgr": longer}, {}), 2)["comgr"].basis == "measured"
