@@ -37,6 +37,7 @@ class Cloner:
     def _entry(self, entry: os.DirEntry[str], target: Path) -> None:
         if entry.is_symlink():
             target.symlink_to(os.readlink(entry.path))
+            shutil.copystat(entry.path, target, follow_symlinks=False)
         elif entry.is_dir():
             self.tree(Path(entry.path), target)
         elif entry.is_file():
