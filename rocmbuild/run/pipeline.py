@@ -93,7 +93,7 @@ class Pipeline:
             steps=tuple(self._steps(job)),
             needs=frozenset(self._before(job, working)) if _is_made(job) else frozenset(),
             cost=job.cost if job.action is Action.BUILD else 1.0,
-            memory=job.recipe.memory if job.action is Action.BUILD else 0,
+            memory=job.estimate.memory if job.action is Action.BUILD else 0,
             rerun=f"rocmbuild build {self._rerun(job)} --no-verify {job.node.component}",
             logs=self._logs(job),
         )
@@ -114,7 +114,7 @@ class Pipeline:
             before |= {_store_name(need) for need in job.consumed.values() if need in storing}
             yield Task(
                 name=_store_name(job.node),
-                steps=(Step("store", self._keeping(job)),),
+                steps=(Step("store", self._keeping(job), Uses.NOTHING),),
                 needs=frozenset(before),
                 rerun=f"rocmbuild build {self._rerun(job)} --no-verify {job.node.component}",
                 logs=self._logs(job),

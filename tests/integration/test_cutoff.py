@@ -137,6 +137,7 @@ def test_a_real_change_goes_as_far_as_it_changes_something(chain):
 
 @pytest.mark.parametrize("words", ["slow", "# a comment\none"])
 def test_killed_in_between_the_rest_is_as_it_has_to_be(chain, running, words):
+    chain.options += ["--no-reuse"]
     before = chain.debs()
     stamp = chain.area("base") / "stamp.json"
     key = json.loads(stamp.read_text())["key"]
@@ -171,4 +172,7 @@ def test_why_says_what_changed_and_what_did_not(chain):
     assert (done.returncode, "this plan has no component tpo" in done.stderr) == (2, True)
     assert "did you mean top?" in done.stderr
     shutil.rmtree(chain.area("apart") / "stage")
-    assert why(chain, "apart") == ["apart: BUILD, not built yet", "never built, or what was built is gone"]
+    gone = "never built, or what was built is gone"
+    assert why(chain, "apart") == ["apart: RESTORE, not built yet; the store has it", gone]
+    chain.options += ["--no-reuse"]
+    assert why(chain, "apart") == ["apart: BUILD, not built yet", gone]
