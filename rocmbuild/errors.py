@@ -84,6 +84,10 @@ class StepError(RocmBuildError):
     """Report a build step that failed."""
 
 
+class OutOfMemory(StepError):
+    """Report a build step with a program that did not get the memory it asked for; alone it may."""
+
+
 class PackageError(RocmBuildError):
     """Report a stage tree that cannot be turned into packages."""
 

@@ -1,6 +1,6 @@
 """The one place that starts programs: argv lists, a given environment, a session of their own.
 
-A cancelled wait stops the whole process group: SIGTERM first (so that Ninja gives its jobserver
+A cancelled wait stops the program with all it started: SIGTERM first (so that Ninja gives its jobserver
 tokens back), SIGKILL after a grace period.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import shlex
 import signal
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from rocmbuild import procfs
 from rocmbuild.errors import RocmBuildError
 
 BASE_ENVIRONMENT: Mapping[str, str] = {
@@ -226,18 +226,47 @@ async def _started(starting: Coroutine[Any, Any, asyncio.subprocess.Process]) ->
 
 
 async def stop(process: asyncio.subprocess.Process) -> None:
-    """End a process and its group: SIGTERM, a grace period, SIGKILL; also what it left behind in its group."""
+    """End a process and all it started: SIGTERM, a grace period, SIGKILL; also what it left behind in its session."""
+    sessions = {process.pid}
     if process.returncode is None:
-        _signal_group(process.pid, signal.SIGTERM)
+        sessions |= _ask(process.pid)
         with contextlib.suppress(TimeoutError, asyncio.CancelledError):
             await asyncio.wait_for(_ended(process), GRACE)
     for _ in range(50):  # a killed process is gone only after its last system call
-        if not _signal_group(process.pid, signal.SIGKILL):
+        if not _kill(process, sessions):
             break
         await asyncio.sleep(_POLL)
     await _ended(process)
     process._transport.close()  # type: ignore[attr-defined]  # our ends of the pipes, whoever holds the others
     await asyncio.sleep(0)
+
+
+def _ask(pid: int) -> set[int]:
+    """Send SIGTERM to a program and to the sessions below it, and let go on what is stopped; return the sessions.
+
+    Not to bubblewrap itself: it would end at once, and the kernel with it all that is in its process namespace,
+    before a Ninja there could give its tokens back.
+    """
+    family = procfs.family(pid)
+    sessions = {one.session for one in family} - {pid}
+    sandbox = any(one.pid == pid and one.name == "bwrap" for one in family)
+    for group in sessions if sandbox and sessions else {pid, *sessions}:
+        procfs.send_group(group, signal.SIGTERM)
+    procfs.send((one.pid for one in family), signal.SIGCONT)
+    return sessions
+
+
+def _kill(process: asyncio.subprocess.Process, sessions: set[int]) -> bool:
+    """Kill what is left of a program; return whether there was anything.
+
+    One that ended well left at most something in its group. Ninja gives each job a group of its own, in its session.
+    """
+    found = procfs.send_group(process.pid, signal.SIGKILL)
+    if process.returncode == 0 and len(sessions) == 1:
+        return found
+    left = [one.pid for one in procfs.processes() if one.session in sessions and one.state != "Z"]
+    procfs.send(left, signal.SIGKILL)
+    return found or bool(left)
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
@@ -263,17 +292,8 @@ async def _all_read(process: asyncio.subprocess.Process, reading: asyncio.Future
 async def _end_leftovers(process: asyncio.subprocess.Process) -> None:
     await _ended(process)
     await asyncio.sleep(LINGER)
-    _signal_group(process.pid, signal.SIGKILL)
+    procfs.send_group(process.pid, signal.SIGKILL)
     await asyncio.sleep(2 * _POLL)  # for the end of the output to arrive
-
-
-def _signal_group(pid: int, number: signal.Signals) -> bool:
-    """Send a signal to a group; return whether there was one that could be sent to."""
-    try:
-        os.killpg(pid, number)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
 
 
 async def _read_line(stream: asyncio.StreamReader) -> bytes:

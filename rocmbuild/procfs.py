@@ -71,9 +71,14 @@ def _parsed(data: bytes) -> Process | None:
     )
 
 
+def processes() -> list[Process]:
+    """Return all processes of the machine."""
+    return [process for pid in pids() if (process := read(pid)) is not None]
+
+
 def family(root: int) -> list[Process]:
     """Return a process and all that descend from it or are in its session, the oldest first."""
-    everything = [process for pid in pids() if (process := read(pid)) is not None]
+    everything = processes()
     found: dict[int, Process] = {}
     grown = True
     while grown:
@@ -87,9 +92,9 @@ def family(root: int) -> list[Process]:
     return list(found.values())
 
 
-def send(processes: Iterable[int], number: signal.Signals) -> None:
+def send(ids: Iterable[int], number: signal.Signals) -> None:
     """Send a signal to processes, as far as they are still there."""
-    for pid in processes:
+    for pid in ids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
 

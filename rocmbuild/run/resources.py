@@ -9,6 +9,7 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 DOWNLOADS = 4
@@ -22,6 +23,8 @@ class Jobserver:
     A component's own step takes one token from here before it starts and gives it back at its end; that is the
     slot that Ninja counts as its own. For more compilers Ninja takes tokens out of the fifo itself, so the sum
     over all components never exceeds ``size``.
+
+    While somebody narrows it, tokens that are free are withheld: who has one goes on, and nobody gets another one.
     """
 
     path: Path
@@ -30,6 +33,8 @@ class Jobserver:
     _waiting: list[tuple[float, int, asyncio.Future[None]]] = field(default_factory=list, init=False)
     _count: Iterator[int] = field(default_factory=itertools.count, init=False)
     _held: int = field(default=0, init=False)
+    _withheld: int = field(default=0, init=False)
+    _narrowing: set[int] = field(default_factory=set, init=False)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Jobserver]:
@@ -59,13 +64,31 @@ class Jobserver:
         finally:
             self._release()
 
+    def narrow(self, who: object) -> None:
+        """Withhold what is free, now and later, until ``who`` widens it again."""
+        self._narrowing.add(id(who))
+        self._serve()
+
+    def widen(self, who: object) -> None:
+        """Give back what is withheld for ``who``, and for nobody else."""
+        self._narrowing.discard(id(who))
+        if not self._narrowing and self._withheld:
+            os.write(self._descriptor, b"+" * self._withheld)
+            self._withheld = 0
+            self._serve()
+
+    @property
+    def _closed(self) -> bool:
+        return bool(self._narrowing) and self._held > 0  # if nobody works, somebody has to begin
+
     async def _acquire(self, priority: float) -> None:
-        if not self._waiting and self._take():
+        if not self._waiting and not self._closed and self._take():
+            self._serve()
             return
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         heapq.heappush(self._waiting, (-priority, next(self._count), future))
-        loop.add_reader(self._descriptor, self._serve)
+        self._serve()
         try:
             await future
         except asyncio.CancelledError:
@@ -83,17 +106,27 @@ class Jobserver:
         return taken
 
     def _serve(self) -> None:
-        """Give tokens that are free to those who wait; called when the fifo is readable."""
+        """Give tokens that are free to those who wait, or withhold them; called when the fifo is readable."""
         while self._waiting and self._waiting[0][2].done():
             heapq.heappop(self._waiting)
-        while self._waiting and self._take():
+        while self._waiting and not self._closed and self._take():
             _, _, future = heapq.heappop(self._waiting)
             if future.done():
                 self._release()
             else:
                 future.set_result(None)
-        if not self._waiting:
-            asyncio.get_running_loop().remove_reader(self._descriptor)
+        if self._closed:
+            self._withhold()
+        loop = asyncio.get_running_loop()
+        if self._waiting or self._closed:
+            loop.add_reader(self._descriptor, self._serve)
+        else:
+            loop.remove_reader(self._descriptor)
+
+    def _withhold(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while taken := os.read(self._descriptor, 64):
+                self._withheld += len(taken)
 
     def _release(self) -> None:
         self._held -= 1
@@ -102,33 +135,56 @@ class Jobserver:
             self._refill()
 
     def _refill(self) -> None:
-        """Put back what a killed Ninja took with it; nobody holds a token when this runs."""
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self._descriptor, 64):
-                continue
+        """Put back what is withheld and what a killed Ninja took with it; nobody holds a token when this runs."""
+        self._withhold()
+        self._withheld = 0
         os.write(self._descriptor, b"+" * self.size)
 
 
 @dataclass
 class Memory:
-    """A budget in bytes; a job reserves its peak before it starts. One that exceeds the budget runs alone."""
+    """A budget in bytes; a job reserves its peak before it starts. One that exceeds the budget runs alone.
+
+    Nobody overtakes a job with a higher priority, not even with what would fit beside it: a large job would wait for
+    ever.
+    """
 
     budget: int
     _used: int = field(default=0, init=False)
-    _changed: asyncio.Condition = field(default_factory=asyncio.Condition, init=False)
+    _waiting: list[tuple[float, int, int, asyncio.Future[None]]] = field(default_factory=list, init=False)
+    _count: Iterator[int] = field(default_factory=itertools.count, init=False)
 
     @contextlib.asynccontextmanager
-    async def reserve(self, size: int) -> AsyncIterator[None]:
+    async def reserve(self, size: int, priority: float = 0.0) -> AsyncIterator[None]:
         """Hold ``size`` bytes of the budget, waiting until they are free."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._used == 0 or self._used + size <= self.budget)
-            self._used += size
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (-priority, next(self._count), size, future))
+        self._admit()
+        try:
+            await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self._free(size)
+            self._admit()
+            raise
         try:
             yield
         finally:
-            self._used -= size
-            async with self._changed:
-                self._changed.notify_all()
+            self._free(size)
+
+    def _free(self, size: int) -> None:
+        self._used -= size
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting:
+            _, _, size, future = self._waiting[0]
+            if not future.done():
+                if self._used and self._used + size > self.budget:
+                    return
+                self._used += size
+                future.set_result(None)
+            heapq.heappop(self._waiting)
 
 
 @dataclass
@@ -138,3 +194,14 @@ class Resources:
     jobserver: Jobserver
     memory: Memory
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DOWNLOADS))
+
+    @contextlib.asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Hold all memory and one token, and let nobody have a further one: a Ninja runs one compiler at a time."""
+        claim = object()
+        async with self.memory.reserve(self.memory.budget, inf), self.jobserver.token(inf):
+            self.jobserver.narrow(claim)
+            try:
+                yield
+            finally:
+                self.jobserver.widen(claim)

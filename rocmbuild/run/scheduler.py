@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import os
-import shutil
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -15,16 +12,15 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from rocmbuild import events
-from rocmbuild.errors import RocmBuildError, refusal
-from rocmbuild.process import ProcessError, Runner
-from rocmbuild.run.meter import INTERVAL, Meter, Watch
+from rocmbuild.errors import OutOfMemory, RocmBuildError, refusal
+from rocmbuild.process import Runner
+from rocmbuild.run.failure import complete, lacks_memory, out_of_memory
+from rocmbuild.run.governor import Governor, size
+from rocmbuild.run.meter import Meter, Watch
 from rocmbuild.run.resources import Resources
 from rocmbuild.run.task import Step, StepContext, Task, Uses
 
 _GOOD = ("done", "kept")
-
-LEAST_ROOM = 1 << 16
-"""Bytes; a disk with less is full."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +78,8 @@ class Scheduler:
     _priority: dict[str, float] = field(default_factory=dict, init=False)
     _meter: Meter = field(default_factory=Meter, init=False)
     _taken: dict[str, Taken] = field(default_factory=lambda: defaultdict(Taken), init=False)
+    _started: dict[str, float] = field(default_factory=dict, init=False)
+    _reserved: set[str] = field(default_factory=set, init=False)
 
     async def run(self, tasks: Iterable[Task]) -> Outcome:
         """Run all tasks; cancelling this stops every program they started."""
@@ -90,10 +88,11 @@ class Scheduler:
         self._ended = {task.name: asyncio.Event() for task in tasks}
         first = sorted(tasks, key=lambda task: -self._priority[task.name])  # whoever asks first gets a free token
         running = [asyncio.create_task(self._task(task)) for task in first]
-        metering = asyncio.create_task(self._meter.run(lambda _: INTERVAL))
+        governor = Governor(self.resources.jobserver, self.resources.memory.budget, self._tell)
+        metering = asyncio.create_task(self._meter.run(governor.look))
         try:
             while running:
-                finished, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                finished, _ = await asyncio.wait([*running, metering], return_when=asyncio.FIRST_COMPLETED)
                 running = [item for item in running if item not in finished]
                 bugs = [error for item in finished if (error := item.exception()) is not None]
                 if bugs:
@@ -101,8 +100,8 @@ class Scheduler:
                 if self._errors and not self.keep_going:
                     break
         finally:
-            await _cancel(running)
-            await _cancel([metering])
+            governor.close()
+            await _cancel([metering, *running])
         for task in tasks:
             if task.name not in self._status:
                 self._status[task.name] = "skipped"
@@ -123,48 +122,86 @@ class Scheduler:
         await self._steps(task)
 
     async def _steps(self, task: Task) -> None:
-        begun: float | None = None
-        reserved = task.memory == 0
         status = "done"
-        async with contextlib.AsyncExitStack() as held:
+        async with contextlib.AsyncExitStack() as reservation:
             for step in task.steps:
                 if not step.needed():
                     status = "kept"
                     continue
                 try:
-                    if step.uses is Uses.CPU and not reserved:
-                        await held.enter_async_context(self.resources.memory.reserve(task.memory))
-                        reserved = True
-                    async with self._resource(task, step):
-                        if begun is None:
-                            begun = self.now()
-                            self.emit(events.TaskStarted(begun, task.name))
-                        await self._step(task, step)
+                    await self._attempt(task, step, reservation)
                 except (RocmBuildError, OSError) as error:
                     known = error if isinstance(error, RocmBuildError) else refusal(error)
                     if known is None:
                         raise
-                    self._fail(task, step, known, begun or self.now())
+                    self._fail(task, step, known)
                     return
-        seconds = self.now() - (begun if begun is not None else self.now())
-        self._seconds[task.name] = seconds
-        self._end(task, status)
         taken = self._taken[task.name]
+        seconds = self._seconds[task.name] = self._since(task)
+        if taken.memory > task.memory > 0:
+            self._note(task, f"took {size(taken.memory)} of memory where {size(task.memory)} were expected")
+        self._end(task, status)
         self.emit(events.TaskEnded(self.now(), task.name, status, seconds, taken.cpu_seconds, taken.memory))
+
+    async def _attempt(self, task: Task, step: Step, reservation: contextlib.AsyncExitStack) -> None:
+        """Run a step, and once more alone if there was not enough memory for it beside others."""
+        try:
+            if step.uses is Uses.CPU:
+                await self._reserve(task, reservation)
+            async with self._resource(task, step):
+                await self._step(task, step)
+        except OutOfMemory as error:
+            self._note(
+                task, f"{error.message}: not enough memory; {step.name} is repeated alone, one program at a time"
+            )
+            await reservation.aclose()
+            self._reserved.discard(task.name)
+            async with self.resources.alone():
+                await self._alone(task, step)
+
+    async def _alone(self, task: Task, step: Step) -> None:
+        try:
+            await self._step(task, step)
+        except OutOfMemory as error:
+            error.hint = (
+                f"it failed alone too: raise --memory ({size(self.resources.memory.budget)}), or add memory or swap"
+            )
+            raise
+
+    async def _reserve(self, task: Task, reservation: contextlib.AsyncExitStack) -> None:
+        if task.memory and task.name not in self._reserved:
+            await reservation.enter_async_context(self.resources.memory.reserve(task.memory, self._priority[task.name]))
+            self._reserved.add(task.name)
 
     async def _step(self, task: Task, step: Step) -> None:
         log = task.logs(step.name)
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_bytes(b"")
         begun = self.now()
+        if task.name not in self._started:
+            self._started[task.name] = begun
+            self.emit(events.TaskStarted(begun, task.name))
         self.emit(events.StepStarted(begun, task.name, step.name, str(log)))
         with self._meter.watch(task.name) as watch:
             try:
                 await step.function(self._context(task, step, log, watch))
+            except RocmBuildError as error:
+                if watch.crowded_out or lacks_memory(error):
+                    raise out_of_memory(error) from error
+                raise
             finally:
                 self._taken[task.name].add(watch)
         seconds = self.now() - begun
         self.emit(events.StepEnded(self.now(), task.name, step.name, seconds, watch.cpu_seconds, watch.memory))
+
+    def _since(self, task: Task) -> float:
+        return self.now() - self._started.get(task.name, self.now())
+
+    def _note(self, task: Task, text: str) -> None:
+        self._tell(task.name, text)
+
+    def _tell(self, task: str, text: str) -> None:
+        self.emit(events.Note(self.now(), task, text))
 
     def _context(self, task: Task, step: Step, log: Path, watch: Watch) -> StepContext:
         def line(text: str) -> None:
@@ -174,7 +211,7 @@ class Scheduler:
             self.emit(events.StepProgress(self.now(), task.name, step.name, done, total, text))
 
         def note(text: str) -> None:
-            self.emit(events.Note(self.now(), task.name, text))
+            self._note(task, text)
 
         def started(pid: int) -> None:
             self._meter.started(watch, pid)
@@ -192,17 +229,12 @@ class Scheduler:
         else:
             yield
 
-    def _fail(self, task: Task, step: Step, error: RocmBuildError, begun: float) -> None:
-        log = error.log or str(task.logs(step.name))
-        tail = error.tail if isinstance(error, ProcessError) else _tail(Path(log))
-        error.log, error.rerun = log, error.rerun or task.rerun
-        full = refusal(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-        if full is not None and _disk_is_full(Path(log), tail, full.message):
-            prefix = "" if full.message in error.message else f"{full.message}: "
-            error.message, error.hint = f"{prefix}{error.message}", full.hint
+    def _fail(self, task: Task, step: Step, error: RocmBuildError) -> None:
+        tail = complete(error, task.logs(step.name), task.rerun)
         self._errors[task.name] = error
-        self._seconds[task.name] = self.now() - begun
+        self._seconds[task.name] = self._since(task)
         self._end(task, "failed")
+        taken = self._taken[task.name]
         self.emit(
             events.TaskFailed(
                 self.now(),
@@ -210,31 +242,18 @@ class Scheduler:
                 step.name,
                 error.message,
                 where=error.where,
-                log=log,
+                log=error.log,
                 rerun=error.rerun,
                 hint=error.hint,
-                tail=tuple(tail)[-25:],
-                cpu_seconds=self._taken[task.name].cpu_seconds,
-                memory=self._taken[task.name].memory,
+                tail=tail,
+                cpu_seconds=taken.cpu_seconds,
+                memory=taken.memory,
             )
         )
 
     def _end(self, task: Task, status: str) -> None:
         self._status[task.name] = status
         self._ended[task.name].set()
-
-
-def _tail(log: Path) -> tuple[str, ...]:
-    try:
-        return tuple(log.read_text(encoding="utf-8", errors="replace").splitlines()[-25:])
-    except OSError:
-        return ()
-
-
-def _disk_is_full(log: Path, tail: Iterable[str], words: str) -> bool:
-    """Return whether the lack of room is the cause of a failure, whatever program complained, and of what."""
-    place = next(path for path in log.absolute().parents if path.is_dir())
-    return any(words in line for line in tail) or shutil.disk_usage(place).free < LEAST_ROOM
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -22,6 +22,14 @@ _PACKAGE = re.compile(
 
 _ERROR = re.compile(r"^CMake Error(?: at (?P<place>[^\n]*?))?:[ \n]+(?P<text>.*?)\n[ ]*\n", re.MULTILINE | re.DOTALL)
 _COMPILER = re.compile(r"^.*(?:\berror: |: undefined reference to |\bld: (?!warning)).*$", re.MULTILINE)
+_NO_MEMORY = re.compile(
+    r"^FAILED: \[code=137\]"
+    r"|Killed signal terminated program|internal compiler error: Killed|terminated with signal 9"
+    r"|(?:unable to execute command|failed due to signal).*Killed|^Killed$"
+    r"|out of memory|memory exhausted|std::bad_alloc|[Cc]annot allocate memory|^MemoryError",
+    re.MULTILINE,
+)
+"""What Ninja, gcc, collect2, clang, shells, linkers and Python say when the kernel ends a program or refuses memory."""
 _FAILED = re.compile(r"^FAILED: (?:\[code=\d+\] )?(?P<output>\S+)", re.MULTILINE)
 _LONGEST = 300
 
@@ -106,6 +114,14 @@ def complaint(text: str) -> str | None:
     else:
         return None
     return " ".join(found.split())[:_LONGEST]
+
+
+def out_of_memory(text: str) -> bool:
+    """Return whether a log says that a program was ended, or ended itself, for lack of memory.
+
+    If Ninja ran, only what comes after its first failure counts: warnings may speak of anything.
+    """
+    return _NO_MEMORY.search(text, max(text.find("FAILED: "), 0)) is not None
 
 
 def missing_packages(text: str) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rocmbuild.run.resources import Jobserver, Memory
+from rocmbuild.run.resources import Jobserver, Memory, Resources
 from rocmbuild.tools.cmake import find_build_tools
 
 
@@ -351,6 +351,113 @@ def test_a_lone_ninja_uses_all_tokens(jobserver, tmp_path):
     assert 2 <= most_at_once(log) <= 3
 
 
+def test_who_is_narrowed_gets_no_further_token_and_widened_all_of_them(jobserver):
+    async def body(server):
+        async with server.token(0):
+            server.narrow("a")
+            server.narrow("b")
+            assert in_fifo(server.path) == 0
+            server.widen("a")
+            assert in_fifo(server.path) == 0
+            server.widen("b")
+            assert in_fifo(server.path) == 3
+        assert in_fifo(server.path) == 4
+
+    jobserver(4, body)
+
+
+def test_tokens_that_come_back_while_it_is_narrow_are_withheld(jobserver):
+    async def body(server):
+        descriptor = os.open(server.path, os.O_RDWR)
+        async with server.token(0):
+            taken = os.read(descriptor, 2)
+            server.narrow("a")
+            os.write(descriptor, taken[:1])
+            await asyncio.sleep(0.02)
+            assert in_fifo(server.path) == 0
+            waiter = asyncio.create_task(hold(server, asyncio.Event(), 9, began=(began := asyncio.Event())))
+            os.write(descriptor, taken[1:])
+            await asyncio.sleep(0.02)
+            assert not began.is_set()
+            server.widen("a")
+            await asyncio.wait_for(began.wait(), 5)
+            assert in_fifo(server.path) == 2
+            waiter.cancel()
+        os.close(descriptor)
+
+    jobserver(4, body)
+
+
+def test_narrow_or_not_somebody_may_always_begin(jobserver):
+    async def body(server):
+        server.narrow("a")
+        order = []
+
+        async def one(number):
+            async with server.token(number):
+                order.append(number)
+                assert server._held == 1
+                await asyncio.sleep(0.01)
+
+        await asyncio.gather(*(one(number) for number in range(5)))
+        assert sorted(order) == list(range(5))
+        server.widen("a")
+        assert in_fifo(server.path) == 3
+
+    jobserver(3, body)
+
+
+def test_narrowing_at_random_never_loses_or_makes_a_token(jobserver):
+    async def body(server):
+        dice = random.Random(3)
+
+        async def one():
+            async with server.token(dice.random()):
+                await asyncio.sleep(dice.random() / 200)
+
+        for _ in range(30):
+            tasks = [asyncio.create_task(one()) for _ in range(12)]
+            for _ in range(6):
+                dice.choice((server.narrow, server.widen))(dice.choice("ab"))
+                await asyncio.sleep(dice.random() / 200)
+            for task in dice.sample(tasks, 4):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            server.widen("a")
+            server.widen("b")
+            assert in_fifo(server.path) == 3
+
+    jobserver(3, body)
+
+
+def test_nobody_watches_a_narrow_fifo_without_work(tmp_path):
+    async def body():
+        server = Jobserver(tmp_path / "fifo", 2)
+        with server.open():
+            async with server.token(0):
+                server.narrow("a")
+            await asyncio.sleep(0.02)
+            assert not asyncio.get_running_loop().remove_reader(server._descriptor)
+            assert in_fifo(server.path) == 2
+
+    asyncio.run(body())
+
+
+def test_a_narrowed_ninja_runs_one_job_at_a_time(jobserver, tmp_path):
+    log = tmp_path / "times"
+    tree = make_ninja_tree(tmp_path / "one", log, 4)
+    ninja = str(find_build_tools().ninja)
+
+    async def body(server):
+        async with Resources(server, Memory(100)).alone():
+            env = {"PATH": "/usr/bin:/bin", "MAKEFLAGS": server.makeflags + str(server.path)}
+            await asyncio.to_thread(subprocess.run, [ninja, "-C", str(tree)], env=env, check=True, capture_output=True)
+        assert in_fifo(server.path) == 3
+
+    jobserver(3, body)
+    assert most_at_once(log) == 1
+
+
 def use(memory, *sizes, seconds=0.02):
     """Reserve sizes side by side; return the most bytes and the most jobs that ran at once."""
     used = [0, 0]
@@ -389,6 +496,23 @@ def test_reservations_stay_within_the_budget(sizes, most):
 
 def test_who_needs_more_than_there_is_runs_alone():
     assert use(Memory(100), 500, 10, 10) == (500, 2)
+
+
+def test_memory_goes_to_the_highest_priority_and_nobody_overtakes_it():
+    order = []
+
+    async def one(memory, size, priority, name):
+        async with memory.reserve(size, priority):
+            order.append(name)
+            await asyncio.sleep(0.01)
+
+    async def body():
+        memory = Memory(100)
+        entries = ((80, 0, "first"), (90, 2, "large"), (5, 1, "small"), (30, 3, "most"), (10, 1, "smaller"))
+        await asyncio.wait_for(asyncio.gather(*(one(memory, *entry) for entry in entries)), 5)
+
+    asyncio.run(body())
+    assert order == ["first", "most", "large", "small", "smaller"]
 
 
 def test_a_failure_gives_its_memory_back():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from rocmbuild import events, process
-from rocmbuild.errors import StepError
+from rocmbuild.errors import OutOfMemory, StepError
 from rocmbuild.run.resources import Jobserver, Memory, Resources
 from rocmbuild.run.scheduler import Scheduler, remaining_paths
 from rocmbuild.run.task import Step, Task, Uses
@@ -218,8 +219,9 @@ def test_what_is_told_of_a_task_that_goes_well(bench):
 
     outcome = bench.run(bench.task("a", does=does))
     log = str(bench.directory / "logs/a/build.log")
-    assert [{**event.record(), "time": 0, "seconds": 0} for event in bench.events] == [
-        {**event.record(), "time": 0, "seconds": 0}
+    unlike = {"time": 0, "seconds": 0, "cpu_seconds": 0, "memory": 0}
+    assert [{**event.record(), **unlike} for event in bench.events] == [
+        {**event.record(), **unlike}
         for event in (
             events.TaskStarted(0, "a"),
             events.StepStarted(0, "a", "build", log),
@@ -401,3 +403,154 @@ def test_a_chain_of_many_tasks(bench):
     tasks = [bench.task("t0"), *(bench.task(f"t{n}", f"t{n - 1}") for n in range(1, 300))]
     assert set(bench.run(*tasks).status.values()) == {"done"}
     assert bench.began == [f"t{n}" for n in range(300)]
+
+
+KILLED = ["sh", "-c", "echo compiling; kill -KILL $$"]
+
+
+def notes(bench):
+    return [event.text for event in bench.events if isinstance(event, events.Note)]
+
+
+@pytest.mark.parametrize("uses", list(Uses))
+def test_a_killed_program_is_tried_again_alone(bench, uses):
+    tries = []
+
+    async def does(context):
+        tries.append(1)
+        await context.runner.run(KILLED if len(tries) == 1 else ["echo", "fine"])
+
+    outcome = bench.run(bench.task("a", memory=50, uses=uses, does=does), cpus=3)
+    assert outcome.status == {"a": "done"}
+    assert len(tries) == 2
+    (note,) = [text for text in notes(bench) if "not enough memory" in text]
+    assert "sh was killed by SIGKILL" in note
+    assert note.endswith("build is repeated alone, one program at a time")
+    assert (bench.directory / "logs/a/build.log").read_text() == "$ echo fine\nfine\n"
+    assert [kind for kind, _ in bench.told(events.TaskStarted)] == ["TaskStarted"]
+    assert bench.tokens == b"+++"
+
+
+def test_while_a_step_is_tried_again_nobody_else_computes_and_it_gets_no_further_token(bench):
+    tries, running, others = [], set(), []
+
+    async def hungry(context):
+        tries.append(len(running))
+        if len(tries) == 1:
+            raise OutOfMemory("it took too much")
+        for _ in range(10):
+            await asyncio.sleep(0.02)
+            others.append(set(running))
+            with pytest.raises(BlockingIOError):
+                os.read(bench.jobserver._descriptor, 1)
+
+    async def other(context):
+        running.add(id(context))
+        await asyncio.sleep(0.1)
+        running.discard(id(context))
+
+    tasks = [bench.task(f"t{n}", memory=10, does=other) for n in range(12)]
+    outcome = bench.run(bench.task("hungry", cost=5, memory=10, does=hungry), *tasks, cpus=4, memory=40)
+    assert set(outcome.status.values()) == {"done"}
+    assert len(tries) == 2
+    assert tries[1] == 0
+    assert others == [set()] * 10
+    assert bench.tokens == b"++++"
+
+
+def test_several_steps_that_lack_memory_are_tried_again_one_at_a_time(bench):
+    tries, alone = {}, []
+
+    def hungry(name):
+        async def does(context):
+            tries[name] = tries.get(name, 0) + 1
+            if tries[name] == 1:
+                await asyncio.sleep(0.05)
+                raise OutOfMemory("it took too much")
+            alone.append(name)
+            await asyncio.sleep(0.02)
+            assert alone[-1] == name
+
+        return does
+
+    outcome = bench.run(*(bench.task(name, memory=10, does=hungry(name)) for name in "abc"), cpus=3, memory=100)
+    assert set(outcome.status.values()) == {"done"}
+    assert tries == {"a": 2, "b": 2, "c": 2}
+
+
+def test_a_second_lack_of_memory_is_a_failure_that_says_what_to_try(bench):
+    tries = []
+
+    async def does(context):
+        tries.append(1)
+        await context.runner.run(KILLED)
+
+    outcome = bench.run(bench.task("a", memory=50, does=does), memory=3 << 30)
+    assert len(tries) == 2
+    assert outcome.status == {"a": "failed"}
+    assert isinstance(outcome.errors["a"], OutOfMemory)
+    failed = bench.events[-1]
+    assert failed.message.startswith("sh was killed by SIGKILL")
+    assert failed.hint == "it failed alone too: raise --memory (3.0 GiB), or add memory or swap"
+    assert failed.tail[-1] == "compiling"
+
+
+def test_later_steps_of_a_task_that_was_tried_again_run_beside_others(bench):
+    tries, together = [], []
+
+    async def build(context):
+        tries.append(1)
+        if len(tries) == 1:
+            raise OutOfMemory("it took too much")
+
+    async def package(context):
+        together.append(1)
+        while len(together) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    steps = (Step("build", build), Step("package", package))
+    tasks = (bench.task("a", memory=60, steps=steps), bench.task("b", memory=40, steps=(Step("package", package),)))
+    assert bench.run(*tasks, cpus=2, memory=100).status == {"a": "done", "b": "done"}
+
+
+def test_other_failures_are_not_tried_again(bench):
+    tries = []
+
+    async def does(context):
+        tries.append(1)
+        await context.runner.run(["sh", "-c", "kill -TERM $$"])
+
+    assert bench.run(bench.task("a", does=does)).status == {"a": "failed"}
+    assert len(tries) == 1
+
+
+TAKE = "import time; x = bytearray(b'x') * (80 << 20); sum(range(4000000)); time.sleep(0.5)"
+
+
+def test_what_steps_take_is_told_and_what_exceeds_its_reservation_is_noted(bench):
+    async def does(context):
+        await context.runner.run([sys.executable, "-S", "-c", TAKE])
+
+    async def nothing(context):
+        await asyncio.sleep(0)
+
+    steps = (Step("build", does), Step("install", nothing))
+    bench.run(bench.task("a", memory=10 << 20, steps=steps), bench.task("b", memory=1 << 30, does=does))
+    ended = {(event.task, event.step): event for event in bench.events if isinstance(event, events.StepEnded)}
+    tasks = {event.task: event for event in bench.events if isinstance(event, events.TaskEnded)}
+    assert ended["a", "install"].memory == 0
+    for event in (ended["a", "build"], tasks["a"], ended["b", "build"], tasks["b"]):
+        assert 80 << 20 <= event.memory < 120 << 20
+        assert 0.02 < event.cpu_seconds < 5
+    assert [text for text in notes(bench) if "expected" in text] == [
+        "took 0.1 GiB of memory where 0.0 GiB were expected"
+    ]
+
+
+def test_what_a_failed_task_took_is_told_too(bench):
+    async def does(context):
+        await context.runner.run([sys.executable, "-S", "-c", f"{TAKE}; raise SystemExit(1)"])
+
+    bench.run(bench.task("a", does=does))
+    assert bench.events[-1].memory >= 80 << 20
+    assert bench.events[-1].cpu_seconds > 0.02

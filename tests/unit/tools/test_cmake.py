@@ -122,3 +122,67 @@ def test_packages_are_listed_once_in_order():
     text = "Could NOT find Zeta (missing: Z)\nCould NOT find Alpha (missing: A)\nCould NOT find Zeta (missing: Z)\n"
     assert cmake.missing_packages(text) == ["Zeta", "Alpha"]
     assert cmake.missing_packages("-- Configuring done\n") == []
+
+
+STARVED = {
+    "a program that is killed": "python3 -c 'import os; os.kill(os.getpid(), 9)'",
+    "a shell's last program that is killed": "sh -c 'kill -9 $$$$' && true",
+    "a compiler that is killed": "g++ -wrapper ./kill -c ok.cpp -o ok.o",
+    "a linker that is killed": "g++ -B. ok.cpp -o ok",
+    "a compiler that may not have more": "ulimit -v 60000; g++ -include bits/stdc++.h -c ok.cpp -o ok.o",
+    "a program that may not have more": "ulimit -v 400000; python3 -c 'bytearray(1 << 30)'",
+}
+
+WELL_FED = {
+    "a mistake": "g++ -c wrong.cpp -o wrong.o",
+    "a program that ends itself": "sh -c 'kill -TERM $$$$'",
+    "a program that breaks off": "python3 -c 'import os; os.abort()'",
+}
+
+
+def ninja(tools, directory, *commands):
+    """Run real edges one after another; return what Ninja says."""
+    (directory / "ok.cpp").write_text("int main() { return 0; }\n")
+    (directory / "wrong.cpp").write_text("int main() { return wrong; }\n")
+    for name in ("kill", "ld"):
+        (directory / name).write_text("#!/bin/sh\nkill -9 $$\n")
+        (directory / name).chmod(0o755)
+    edges = "".join(f"build {number}: run {number - 1 or ''}\n  command = {command}\n" for number, command in commands)
+    (directory / "build.ninja").write_text(f"rule run\n  command = $command\n{edges}")
+    argv = [tools.ninja, "-C", directory, "-k", "0"]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+
+
+@pytest.mark.parametrize("name", STARVED)
+def test_a_lack_of_memory_is_known_by_what_real_programs_say(tools, tmp_path, name):
+    text = ninja(tools, tmp_path, (1, STARVED[name]))
+    assert "FAILED: " in text
+    assert cmake.out_of_memory(text)
+
+
+@pytest.mark.parametrize("name", WELL_FED)
+def test_other_failures_are_not_taken_for_a_lack_of_memory(tools, tmp_path, name):
+    text = ninja(tools, tmp_path, (1, WELL_FED[name]))
+    assert "FAILED: " in text
+    assert not cmake.out_of_memory(text)
+
+
+def test_what_was_said_before_the_failure_does_not_count(tools, tmp_path):
+    text = ninja(tools, tmp_path, (1, "echo 'warning: out of memory'; touch 1"), (2, "false"))
+    assert "out of memory" in text
+    assert not cmake.out_of_memory(text)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "clang++: error: unable to execute command: Killed",
+        "LLVM ERROR: out of memory",
+        "ld.lld: error: failed to open lib.so: Cannot allocate memory",
+        "/usr/bin/ld: final link failed: memory exhausted",
+        "terminate called after throwing an instance of 'std::bad_alloc'",
+        "cc1plus: out of memory allocating 65536 bytes after a total of 1048576 bytes",
+    ],
+)
+def test_words_of_programs_that_are_not_here(line):
+    assert cmake.out_of_memory(f"[1/2] clang++ x.cpp\nFAILED: [code=1] x.o\nclang++ x.cpp\n{line}\n")
