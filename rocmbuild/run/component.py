@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rocmbuild.errors import StepError
+from rocmbuild.errors import OutOfMemory, StepError
 from rocmbuild.model.recipe import Discard
 from rocmbuild.model.template import substitute
 from rocmbuild.plan.graph import Machine
 from rocmbuild.plan.plan import Job, Plan
 from rocmbuild.process import ProcessError, Runner, describe_exit
 from rocmbuild.run.compiler_cache import counted
+from rocmbuild.run.failure import lacks_memory
 from rocmbuild.run.shelf import Shelf
 from rocmbuild.run.site import Site
 from rocmbuild.run.surroundings import environment, make_prefix, process_environment, variables
@@ -192,8 +193,10 @@ def _configure_hint(plan: Plan, job: Job, log: str) -> str:
 
 
 def _failed(job: Job, what: str, log: Path, error: ProcessError, hint: str) -> StepError:
-    reason = cmake.complaint(_read(log)) or describe_exit(error.returncode)
-    return StepError(f"{job.name} could not be {what}: {reason}", log=str(log), hint=hint)
+    text = _read(log)
+    reason = cmake.complaint(text) or describe_exit(error.returncode)
+    kind = OutOfMemory if lacks_memory(error) or cmake.out_of_memory(text) else StepError
+    return kind(f"{job.name} could not be {what}: {reason}", log=str(log), hint=hint)
 
 
 def _read(log: Path) -> str:
