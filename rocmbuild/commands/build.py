@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 from rocmbuild import events
 from rocmbuild.commands.asked import remember
-from rocmbuild.commands.checks import require_sandbox
 from rocmbuild.commands.session import Session, open_session
 from rocmbuild.errors import UsageError
 from rocmbuild.machine import available_cpus
@@ -52,6 +51,8 @@ async def _run(settings: Settings, reactor: Reactor) -> int:
     tasks = pipeline.tasks(Phase(settings.verb), verify=settings.verify)
     _refuse_offline(settings, tasks)
     if session.sandboxed and session.plan.building and settings.verb == "build":
+        from rocmbuild.commands.checks import require_sandbox  # late, as all that only work needs
+
         await require_sandbox()
     efforts = Efforts(tasks, settings.jobs, available_cpus())
     recorder = Recorder(session.measured, places(session.plan, session.areas), efforts, helped=settings.ccache)

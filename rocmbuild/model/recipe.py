@@ -144,6 +144,15 @@ class Waiver:
 
 
 @dataclass(frozen=True)
+class ComponentChecks:
+    """What a component's recipe wants proved once its packages are installed; no condition is left in it."""
+
+    component: str
+    checks: tuple[Check, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+
+
+@dataclass(frozen=True)
 class Provided:
     """How a distribution provides the component: version, home, build packages, run-time packages, adapter links."""
 

@@ -5,30 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rocmbuild.errors import RootError, StepError, VerifyError
+from rocmbuild.model.recipe import ComponentChecks
 from rocmbuild.model.verdict import VerifyRow
 from rocmbuild.plan.fingerprint import digest
 from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.plan import Job
 from rocmbuild.plan.values import SYSROOT
 from rocmbuild.process import Runner
-from rocmbuild.run.consumer import CrossConsumer
-from rocmbuild.run.packaging import BuiltPackage, Packaging, check_conflicts, make_packages, read_packages
-from rocmbuild.run.qa import Finding, Stage, check_stage
+from rocmbuild.run.packages import BuiltPackage, check_conflicts, read_packages
 from rocmbuild.run.site import Site
 from rocmbuild.run.surroundings import EPOCH
 from rocmbuild.run.task import StepContext
-from rocmbuild.run.verify import ComponentChecks, Verification, verify
 from rocmbuild.tools.apt import ArchiveFinder
 from rocmbuild.tools.aptconf import ORIGIN
-from rocmbuild.tools.emulation import Emulation
-from rocmbuild.tools.repository import write_repository
 from rocmbuild.tools.sandbox import BUILD, SOURCE, STAGE
-from rocmbuild.tools.testroot import BaseSpec, FreshRoot, make_base
 from rocmbuild.tools.waiting import in_thread
 from rocmbuild.workspace import Cache, read_json, sha256_file, write_json
+
+if TYPE_CHECKING:
+    from rocmbuild.run.qa import Finding
+    from rocmbuild.tools.emulation import Emulation
+    from rocmbuild.tools.testroot import BaseSpec
+
+# what checks, packs and verifies is loaded when it has work: without any, it would take half of the time of a run
 
 MAINTAINER = "rocmbuild <rocmbuild@localhost>"
 INSTALL = "rocm-hip-runtime-dev"
@@ -48,6 +50,8 @@ class Output:
 
     async def check(self, site: Site, job: Job, context: StepContext) -> None:
         """Check a stage tree against the rules; StepError names files and rules that fail."""
+        from rocmbuild.run.qa import Stage, check_stage
+
         stage = Stage(
             component=job.name,
             path=site.stage(job.node),
@@ -72,6 +76,8 @@ class Output:
 
     async def package(self, site: Site, job: Job, context: StepContext) -> None:
         """Make the packages of a component."""
+        from rocmbuild.run.packaging import Packaging, make_packages
+
         manifest = site.plan.selection.manifest
         source = site.source(job)
         packaging = Packaging(
@@ -114,6 +120,8 @@ class Output:
 
     async def write_repository(self, runner: Runner) -> None:
         """Make the repository of all packages that are there."""
+        from rocmbuild.tools.repository import write_repository
+
         selection = self.site.plan.selection
         await write_repository(
             self.site.workspace.out,
@@ -172,10 +180,16 @@ class Output:
 
     async def make_test_root(self, context: StepContext) -> None:
         """Make the base of the root that packages are installed into."""
+        from rocmbuild.tools.testroot import make_base
+
         await make_base(await self._base_spec(context.runner), self.cache.roots, context.runner)
 
     async def verify(self, context: StepContext) -> None:
         """Install the packages into a fresh root and run every check; VerifyError if one fails."""
+        from rocmbuild.run.consumer import CrossConsumer
+        from rocmbuild.run.verify import Verification, verify
+        from rocmbuild.tools.testroot import FreshRoot
+
         selection = self.site.plan.selection
         job = Verification(
             root=FreshRoot(
@@ -254,12 +268,16 @@ class Output:
         return rows
 
     async def _base_spec(self, runner: Runner) -> BaseSpec:
+        from rocmbuild.tools.testroot import BaseSpec
+
         selection = self.site.plan.selection
         archive = await self.finder.find(runner)
         return BaseSpec(archive, selection.distribution, selection.target.arch, emulation=self._emulation())
 
     def _emulation(self) -> Emulation | None:
         """Return how programs of the target are run; RootError if nothing emulates it."""
+        from rocmbuild.tools.emulation import Emulation
+
         target = self.site.plan.selection.target
         if not self.site.plan.selection.cross:
             return None

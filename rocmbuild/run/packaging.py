@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from rocmbuild.errors import PackageError
 from rocmbuild.model.recipe import Discard, PackageRule, Resolved
 from rocmbuild.model.template import substitute
 from rocmbuild.process import Runner
+from rocmbuild.run.packages import BuiltPackage, check_conflicts, write_packages
 from rocmbuild.tools import debdocs, relations
 from rocmbuild.tools.deb import Deb, build_deb, compress
 from rocmbuild.tools.elf import Elf, inspect
@@ -19,10 +19,7 @@ from rocmbuild.tools.libraries import LibraryRoot
 from rocmbuild.tools.shlibs import Binary, Resolver
 from rocmbuild.tools.split import entries, split
 from rocmbuild.tools.waiting import in_thread
-from rocmbuild.workspace import new_directory, read_json, sha256_file, write_json
-
-FORMAT = 1
-"""Format of packages.json."""
+from rocmbuild.workspace import new_directory, sha256_file
 
 _RELATIONS = ("depends", "recommends", "suggests", "conflicts", "breaks", "replaces", "provides")
 
@@ -56,31 +53,6 @@ class Packaging:
 
 
 @dataclass(frozen=True)
-class BuiltPackage:
-    """A package that was made; ``installed_size`` is in KiB, ``files`` are relative to the root."""
-
-    name: str
-    version: str
-    arch: str
-    path: Path
-    component: str
-    sonames: tuple[str, ...]
-    files: tuple[str, ...]
-    installed_size: int
-    sha256: str
-
-    def record(self) -> dict[str, Any]:
-        """Return it as plain data; the deb by its name only, so that its directory can move."""
-        return {**asdict(self), "path": self.path.name}
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any], directory: Path) -> BuiltPackage:
-        """Return the package that ``record`` describes, with its deb in ``directory``."""
-        lists = {key: tuple(record[key]) for key in ("sonames", "files")}
-        return cls(**{**record, **lists, "path": directory / record["path"]})
-
-
-@dataclass(frozen=True)
 class _Content:
     """The files of one package, and the headers of those that are ELF, by path."""
 
@@ -103,15 +75,6 @@ class _Content:
         return tuple(sorted({name for path, name in self.libraries.items() if not self.elves[path].is_device}))
 
 
-def read_packages(out: Path) -> list[BuiltPackage] | None:
-    """Return the packages of an earlier run, None if there are none or their debs are gone."""
-    record = read_json(out / "packages.json")
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        return None
-    packages = [BuiltPackage.from_record(entry, out) for entry in record["packages"]]
-    return packages if all(package.path.is_file() for package in packages) else None
-
-
 async def make_packages(job: Packaging, runner: Runner) -> list[BuiltPackage]:
     """Make all packages of a component, in the order of its recipe, and ``packages.json`` beside them.
 
@@ -131,28 +94,8 @@ async def make_packages(job: Packaging, runner: Runner) -> list[BuiltPackage]:
             path, size = await build_deb(deb, out, runner)
             made.append(_built(job, content, deb, path, size))
         check_conflicts([*job.siblings.values(), *made])
-        write_json(out / "packages.json", {"format": FORMAT, "packages": [package.record() for package in made]})
+        write_packages(out, made)
     return [replace(package, path=job.out / package.path.name) for package in made]
-
-
-def check_conflicts(packages: Iterable[BuiltPackage]) -> None:
-    """Raise PackageError if two packages have one name or own one file."""
-    names: dict[str, BuiltPackage] = {}
-    owners: dict[str, BuiltPackage] = {}
-    for package in packages:
-        other = names.setdefault(package.name, package)
-        if other is not package:
-            raise PackageError(
-                f"package {package.name} is made by {other.component} and by {package.component}",
-                hint="rename it in one of the two recipes",
-            )
-        for name in package.files:
-            owner = owners.setdefault(name, package)
-            if owner is not package:
-                raise PackageError(
-                    f"/{name} is in {owner.name} (of {owner.component}) and in {package.name} (of {package.component})",
-                    hint="discard it in the recipe of the component that should not own it",
-                )
 
 
 def _contents(job: Packaging) -> list[_Content]:

@@ -14,7 +14,6 @@ from rocmbuild.plan.selection import CCACHE, CROSS_ROOT, EMULATOR, ROOT, SYSROOT
 from rocmbuild.run.stamps import Stamps
 from rocmbuild.tools import cmake
 from rocmbuild.tools.ccache import Ccache
-from rocmbuild.tools.emulation import find_emulator
 from rocmbuild.tools.root import Root, RootSpec
 from rocmbuild.workspace import Workspace
 
@@ -66,6 +65,8 @@ class Made:
 
     def emulator(self, program: str) -> Path:
         """Return QEMU's program; RootError if the emulators have not been made."""
+        from rocmbuild.tools.emulation import find_emulator  # late: few builds are for another machine
+
         root = self.roots.get(EMULATOR)
         if root is None:
             raise RootError(f"there is no root with {program}")

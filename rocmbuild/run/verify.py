@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rocmbuild.errors import PackageError, RootError, VerifyError
-from rocmbuild.model.recipe import Check, CheckStep, Waiver
+from rocmbuild.model.recipe import Check, CheckStep, ComponentChecks, Waiver
 from rocmbuild.model.target import Target
 from rocmbuild.model.template import substitute
 from rocmbuild.model.verdict import Status, VerifyRow
@@ -39,15 +39,6 @@ SCRATCH = "/srv/checks"
 
 _DEBUG = "/usr/lib/debug/"
 _UNRESOLVED = re.compile(r"\bnot found\b|undefined symbol|symbol .* not defined|cannot open shared object")
-
-
-@dataclass(frozen=True)
-class ComponentChecks:
-    """What a component's recipe wants proved once its packages are installed; no condition is left in it."""
-
-    component: str
-    checks: tuple[Check, ...] = ()
-    waivers: tuple[Waiver, ...] = ()
 
 
 @dataclass(frozen=True)

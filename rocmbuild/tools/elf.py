@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
 
 from rocmbuild.errors import PackageError
 
@@ -83,7 +82,7 @@ def inspect(path: Path) -> Elf | None:
 def identify(file: BinaryIO, where: str) -> Identity:
     """Read what an ELF file or a member of an archive is for; raises PackageError if damaged. ``where`` names it."""
     with _reading(where):
-        elf = ELFFile(file)
+        elf = _parsed(file)
         return Identity(str(elf["e_machine"]), elf.elfclass, elf["e_flags"], str(elf["e_type"]), _isa(elf))
 
 
@@ -107,7 +106,13 @@ def opened(path: Path) -> Iterator[Any]:
             yield None
             return
         with _reading(str(path)):
-            yield ELFFile(file)
+            yield _parsed(file)
+
+
+def _parsed(file: BinaryIO) -> Any:
+    from elftools.elf.elffile import ELFFile  # late: what has nothing to do does not wait for the tables of DWARF
+
+    return ELFFile(file)
 
 
 @contextlib.contextmanager

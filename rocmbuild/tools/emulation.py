@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from elftools.elf.enums import ENUM_E_MACHINE
-
 from rocmbuild.errors import RootError
 from rocmbuild.model.version import compare
 from rocmbuild.process import ProcessError, Runner
@@ -45,6 +43,8 @@ class Emulation:
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         """Return an argv that runs ``argv`` as root (see ``as_root``) where programs of the architecture can be run."""
+        from elftools.elf.enums import ENUM_E_MACHINE  # late, as in elf.py
+
         machine = str(ENUM_E_MACHINE[self.elf_machine])
         # by its path, in isolated mode without site-packages: it starts in 25 ms, wherever it is started
         launcher = [sys.executable, "-I", "-S", binfmt.__file__]

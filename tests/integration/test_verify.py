@@ -13,10 +13,10 @@ import pytest
 
 from rocmbuild.errors import RocmBuildError, VerifyError
 from rocmbuild.model.catalog import make_catalog
-from rocmbuild.model.recipe import Check, CheckStep, Waiver
+from rocmbuild.model.recipe import Check, CheckStep, ComponentChecks, Waiver
 from rocmbuild.model.verdict import VerifyRow
 from rocmbuild.process import Runner, network_environment
-from rocmbuild.run.verify import ComponentChecks, Verification, verify
+from rocmbuild.run.verify import Verification, verify
 from rocmbuild.tools.apt import find_archive
 from rocmbuild.tools.testroot import BaseSpec, FreshRoot
 from tests.unit.tools.test_fatbin import elf, padded, plain
