@@ -106,8 +106,8 @@ class Estimate:
         return {"seconds": round(self.seconds, 1), "memory": self.memory, "disk": self.disk, "basis": self.basis}
 
 
-BRIEF = Estimate(1.0, 1.0, 0, 0)
-"""Of a component that is not compiled."""
+BRIEF = Estimate(1.0, 1.0, 0, 0, "")
+"""Of a component that is not compiled: nothing says more."""
 NO_ESTIMATE = Estimate(0.0, 0.0, 0, 0, "")
 
 
@@ -186,7 +186,7 @@ class Outlook:
     memory: int
     disk: int
     basis: Mapping[str, int]
-    """how many components are estimated by what"""
+    """how many of the components that are compiled are estimated by what"""
 
     def row(self) -> dict[str, Any]:
         """Return it as ``rocmbuild plan --format json`` shows it."""
@@ -215,7 +215,7 @@ def outlook(works: Iterable[Work], building: Iterable[Estimate], slots: int, mem
         jobs=slots,
         memory=found.memory,
         disk=sum(estimate.disk for estimate in building),
-        basis=Counter(estimate.basis for estimate in building),
+        basis=Counter(estimate.basis for estimate in building if estimate.basis),
     )
 
 

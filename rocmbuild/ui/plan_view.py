@@ -66,7 +66,8 @@ class PlanTable:
         names = [name for name in _COLUMNS if name not in leaving]
         for name in names:
             justify: Literal["left", "right"] = "right" if name in _NUMBERS else "left"
-            table.add_column(name, justify=justify, no_wrap=name not in _PROSE, overflow="fold")
+            least = max(len(_cell(row, name)) for row in self.rows) if name in _NUMBERS and self.rows else None
+            table.add_column(name, justify=justify, no_wrap=name not in _PROSE, overflow="fold", min_width=least)
         for row in self.rows:
             table.add_row(*(_cell(row, name) for name in names))
         return table
@@ -90,10 +91,10 @@ def forecast(outlook: Row | None) -> list[str]:
     if outlook is None or not outlook["basis"]:
         return []
     took = f"{about(outlook['seconds'])} on {plural(outlook['jobs'], 'job')}"
-    basis = ", ".join(f"{count} {name}" for name, count in sorted(outlook["basis"].items()))
+    basis = "; ".join(f"{count} {name}" for name, count in sorted(outlook["basis"].items()))
     return [
         f"{took}, {size(outlook['memory'])} of memory, {size(outlook['disk'])} of disk",
-        f"estimated by: {basis}",
+        f"basis: {basis}",
     ]
 
 

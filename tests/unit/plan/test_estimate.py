@@ -8,6 +8,7 @@ import json
 import pytest
 
 from rocmbuild.plan.estimate import (
+    BRIEF,
     DISK,
     NOTHING,
     Cost,
@@ -116,7 +117,7 @@ def test_the_outlook_of_a_plan():
         building["comgr"].work("comgr", ["fetch"]),
         building["clr"].work("clr", ["comgr"]),
     ]
-    found = outlook(works, building.values(), 2, 8 << 30)
+    found = outlook(works, [*building.values(), BRIEF], 2, 8 << 30)
     assert found.seconds == pytest.approx(5.0 + 110.0 + building["clr"].seconds)
     assert found.bound.seconds == pytest.approx(found.seconds)
     row = json.loads(json.dumps(found.row()))
