@@ -12,12 +12,12 @@ import re
 import shlex
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from rocmbuild.errors import PackageError, RootError, VerifyError
-from rocmbuild.model.recipe import Check, CheckStep, ComponentChecks, Waiver
+from rocmbuild.model.recipe import Check, CheckStep, ComponentChecks
 from rocmbuild.model.target import Target
 from rocmbuild.model.template import substitute
 from rocmbuild.model.verdict import Status, VerifyRow
@@ -341,7 +341,7 @@ class _Session:
             if self.runner.on_line is not None:
                 self.runner.on_line(line)
 
-        status = await Runner(self.runner.log, collect).run(command, check=False)
+        status = await replace(self.runner, on_line=collect).run(command, check=False)
         return status, lines
 
     def _log(self) -> str:

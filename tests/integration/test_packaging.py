@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 from debian.deb822 import Deb822
-from rocmbuild.run.packages import BuiltPackage, check_conflicts, read_packages
 
 from rocmbuild.errors import PackageError
 from rocmbuild.model.condition import Facts
 from rocmbuild.model.recipe import Resolved
 from rocmbuild.model.recipe_reader import load_recipe
 from rocmbuild.process import Runner
+from rocmbuild.run.packages import BuiltPackage, check_conflicts, read_packages
 from rocmbuild.run.packaging import Packaging, make_packages
 from rocmbuild.tools.runpath import relocate_tree
 
