@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -163,6 +162,8 @@ def _estimate(name: str, cost: Cost, known: Known, factor: float | None, slots: 
 
 def _scale(costs: Mapping[str, Cost], known: Known) -> float | None:
     """Return how many CPU seconds were measured for one of a recipe's, None if nothing was."""
+    import statistics
+
     measured = {**{name: other for name, (_, other) in known.elsewhere.items()}, **known.here}
     ratios = [
         measured[name].cpu_seconds / cost.cpu

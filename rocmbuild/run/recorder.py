@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec
 
-from rocmbuild.events import Event, StepEnded, TaskEnded, TaskStarted
+from rocmbuild.events import Event, StepEnded, TaskEnded, TaskFailed, TaskStarted
 from rocmbuild.plan.estimate import Measurement
 from rocmbuild.plan.graph import Machine
 from rocmbuild.plan.plan import Plan
@@ -19,6 +20,8 @@ from rocmbuild.run.measured import Measured, area_label, is_compiled
 from rocmbuild.run.site import Area
 from rocmbuild.run.stamps import TREE
 from rocmbuild.tools.waiting import in_thread
+
+P = ParamSpec("P")
 
 _LINKED = frozenset({"prefix", "sysroot-prefix"})
 """Directories of a component that are hard links into the stage trees of others."""
@@ -71,9 +74,9 @@ class Recorder:
         elif isinstance(event, StepEnded):
             self._steps.setdefault(event.task, set()).add(event.step)
         elif isinstance(event, TaskEnded) and event.task in self._places and self._is_built(event):
-            task = asyncio.create_task(self._record(event.task, self._efforts.of(event.task)))
-            self._writing.add(task)
-            task.add_done_callback(self._writing.discard)
+            self._begin(self._write, event.task, self._efforts.of(event.task))
+        elif isinstance(event, TaskFailed) and event.task in self._places and event.memory:
+            self._begin(self._write_memory, event.task, event.memory)
 
     def _is_built(self, event: TaskEnded) -> bool:
         return event.status == "done" and NINJA in self._steps.get(event.task, ())
@@ -82,9 +85,20 @@ class Recorder:
         """Wait until everything is written."""
         await asyncio.gather(*self._writing)
 
-    async def _record(self, task: str, effort: Effort) -> None:
-        with contextlib.suppress(OSError):  # a full disk or a read-only cache takes nothing from what was built
-            await in_thread(self._write, task, effort)
+    def _begin(self, write: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        async def record() -> None:
+            with contextlib.suppress(OSError):  # a full disk or a read-only cache takes nothing from what was built
+                await in_thread(write, *args, **kwargs)
+
+        task = asyncio.create_task(record())
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    def _write_memory(self, task: str, memory: int) -> None:
+        """Record the peak of a build that failed: that may be why, and the next one is to have as much."""
+        place = self._places[task]
+        found = Measurement(0.0, 0.0, 0.0, 0.0, memory, 0, self._efforts.slots, whole=False)
+        self._measured.record(place.area, place.component, found)
 
     def _write(self, task: str, effort: Effort) -> None:
         place = self._places[task]

@@ -95,6 +95,17 @@ def test_what_was_not_built_to_its_end_is_not_recorded(tmp_path, measured, ended
     assert Build(tmp_path, measured).run(ended)[0] is None
 
 
+def test_of_a_build_that_failed_the_peak_of_memory_is_recorded(tmp_path, measured):
+    build = Build(tmp_path, measured)
+    failed = TaskFailed(2.0, "comgr", "build", "killed", memory=5 << 30)
+    found, _ = build.run(failed)
+    assert (found.memory, found.cpu_seconds, found.whole) == (5 << 30, 0.0, False)
+    whole, _ = build.run()
+    assert (whole.memory, whole.whole) == (3 << 20, True)
+    found, _ = build.run(failed)
+    assert (found.memory, found.shared, found.whole) == (5 << 30, whole.shared, True)
+
+
 def test_what_was_only_packaged_is_not_recorded(tmp_path, measured):
     assert Build(tmp_path, measured).run(steps=[("package", 3.0, 1.0)])[0] is None
 
