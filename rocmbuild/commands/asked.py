@@ -84,7 +84,8 @@ def options(settings: Settings) -> Iterable[str]:
         if given:
             yield option
     yield from ("--workspace", str(settings.workspace))
-    if settings.cache != default_cache(settings.environ):
-        yield from ("--cache", str(settings.cache))
-    if settings.store != settings.cache / "store":
-        yield from ("--store", str(settings.store))
+    usual = (
+        ("--cache", settings.cache, default_cache(settings.environ)),
+        ("--store", settings.store, settings.cache / "store"),
+    )
+    yield from (word for option, path, default in usual if path != default for word in (option, str(path)))

@@ -67,7 +67,8 @@ class Session:
 
     def site(self, jobserver: Path | None, makeflags: str) -> Site:
         """Return where and with what components are built."""
-        return Site(self.plan, self.areas, self.tools, jobserver, makeflags, self.ccache)
+        jobs, memory = self.settings.jobs, self.settings.memory
+        return Site(self.plan, self.areas, self.tools, jobserver, makeflags, self.ccache, jobs, memory)
 
     def again(self) -> Session:
         """Return the session with a plan over what is there now."""

@@ -199,6 +199,7 @@ class Resolved:
     """directory below its home whose programs the build machine runs, though the libraries are for another"""
     writable_source: bool
     memory: int
+    memory_per_link: int
     cost: float
     home: str
     needs: Needs
@@ -223,7 +224,7 @@ class Resolved:
 class Recipe:
     """A recipe as written: the part that always holds and the variants with their conditions.
 
-    ``memory`` is the peak of one build in bytes, ``cost`` its CPU seconds.
+    ``memory`` is the peak of one build in bytes, ``memory_per_link`` that of one linker, ``cost`` its CPU seconds.
     """
 
     name: str
@@ -254,6 +255,7 @@ class Recipe:
             build_programs=data.get("build_programs"),
             writable_source=data.get("writable_source", False),
             memory=parse_size(data.get("memory", "1G")),
+            memory_per_link=parse_size(data.get("memory_per_link", "1G")),
             cost=float(data.get("cost", 60)),
             home=data.get("home", "{prefix}"),
             needs=part.needs,

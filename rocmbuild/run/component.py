@@ -17,7 +17,7 @@ from rocmbuild.run.compiler_cache import counted
 from rocmbuild.run.failure import lacks_memory
 from rocmbuild.run.shelf import Shelf
 from rocmbuild.run.site import Site
-from rocmbuild.run.surroundings import environment, make_prefix, process_environment, variables
+from rocmbuild.run.surroundings import environment, link_pool, make_prefix, process_environment, variables
 from rocmbuild.run.task import StepContext, StepFunction
 from rocmbuild.tools import cmake
 from rocmbuild.tools.prefix import merge
@@ -74,18 +74,29 @@ async def configure(site: Site, job: Job, context: StepContext) -> None:
     if area.stamps.tree_fits(job, area.made.digest, needs):
         context.note("goes on in the build tree of an earlier run")
         await make_prefix(site, job)
+        await _resize_pool(site, job, context)
         return
     area.stamps.forget_tree(job)
     await in_thread(remove_tree, area.workspace.build(job.node.component))
     await make_prefix(site, job)
     where = environment(site, job)
-    argv = cmake.configure(where, job.recipe.subdir, variables(site, job, where))
+    await _cmake(site, job, cmake.configure(where, job.recipe.subdir, variables(site, job, where)), context)
+    area.stamps.record_tree(job, area.made.digest, needs)
+
+
+async def _resize_pool(site: Site, job: Job, context: StepContext) -> None:
+    """Let as many linkers run as there is memory for now; nothing else of the build tree changes."""
+    pool, cache = link_pool(site, job), site.area(job.node).workspace.build(job.node.component) / "CMakeCache.txt"
+    if any(cmake.cached(cache, name) != value for name, value in pool.items()):
+        await _cmake(site, job, cmake.reconfigure(environment(site, job), pool), context)
+
+
+async def _cmake(site: Site, job: Job, argv: Sequence[str], context: StepContext) -> None:
     try:
         await _run(site, job, argv, context.runner)
     except ProcessError as error:
         hint = _configure_hint(site.plan, job, _read(context.log))
         raise _failed(job, "configured", context.log, error, hint) from error
-    area.stamps.record_tree(job, area.made.digest, needs)
 
 
 async def build(site: Site, job: Job, context: StepContext) -> None:

@@ -92,6 +92,9 @@ class Site:
     jobserver: Path | None
     makeflags: str
     ccache: Ccache | None = None
+    jobs: int = 1
+    memory: int = 1 << 30
+    """bytes that all build processes together may use"""
 
     @property
     def workspace(self) -> Workspace:

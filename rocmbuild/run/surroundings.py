@@ -113,6 +113,7 @@ def variables(site: Site, job: Job, where: Environment) -> dict[str, str]:
         "CMAKE_PREFIX_PATH": where.path("prefix"),
         "CMAKE_FIND_USE_PACKAGE_REGISTRY": "OFF",
         "FETCHCONTENT_FULLY_DISCONNECTED": "ON",
+        **link_pool(site, job),
         **_compilers(site, job, where),
         **compiler_cache.variables(site, where),
     }
@@ -120,6 +121,15 @@ def variables(site: Site, job: Job, where: Environment) -> dict[str, str]:
     if isinstance(where, Host):
         own = {key: value if key == "CMAKE_INSTALL_PREFIX" else where.relocated(value) for key, value in own.items()}
     return {**common, **own}
+
+
+def link_pool(site: Site, job: Job) -> dict[str, str]:
+    """Return the variables that let no more linkers run at once than there is memory for.
+
+    Linkers take the most memory of all, and at one moment. How many run changes nothing that is built.
+    """
+    limit = max(1, min(site.jobs, site.memory // job.recipe.memory_per_link))
+    return {"CMAKE_JOB_POOLS": f"link={limit}", "CMAKE_JOB_POOL_LINK": "link"}
 
 
 def _compilers(site: Site, job: Job, where: Environment) -> dict[str, str]:

@@ -87,6 +87,18 @@ def configure(environment: Environment, subdir: str, variables: Mapping[str, str
     ]
 
 
+def reconfigure(environment: Environment, variables: Mapping[str, str]) -> list[str]:
+    """Return the argv that changes variables of a build tree."""
+    changes = [f"-D{key}={value}" for key, value in sorted(variables.items())]
+    return [f"{environment.path('tool', 'cmake')}/bin/cmake", *changes, environment.path("build")]
+
+
+def cached(cache: Path, name: str) -> str | None:
+    """Return a variable of a build tree's CMakeCache.txt."""
+    match = re.search(rf"^{re.escape(name)}:[A-Z]+=(.*)$", cache.read_text(encoding="utf-8"), re.MULTILINE)
+    return match[1] if match else None
+
+
 def build(environment: Environment, targets: Sequence[str]) -> list[str]:
     """Return the argv that builds; it has no ``-j``, for that would switch the jobserver client off."""
     return [environment.path("tool", "ninja"), "-C", environment.path("build"), *targets]
