@@ -7,14 +7,14 @@ ccache starts a script for each compilation; a run without ccache puts another s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from rocmbuild.errors import UsageError
 from rocmbuild.plan.fingerprint import digest
 from rocmbuild.plan.plan import Job
 from rocmbuild.plan.selection import CCACHE
-from rocmbuild.plan.values import SYSROOT
+from rocmbuild.plan.values import CONFIGURATION, SYSROOT
 from rocmbuild.run.site import Site
 from rocmbuild.tools import ccache
 from rocmbuild.tools.sandbox import Environment, Host
@@ -117,12 +117,13 @@ def _identity(site: Site, job: Job, where: Environment) -> str:
     outputs = site.consumed(job)
     inputs = {name: job.inputs.get(name) for name in ("target", "compilers", "environment", "prefix", "programs")}
     programs = {name: outputs[name] for name, need in job.consumed.items() if ccache.has_programs(site.stage(need))}
-    over = _machine() if isinstance(where, Host) else site.area(job.node).made.digest
-    return digest({"format": FORMAT, "root": over, "inputs": inputs, "programs": programs})
+    over = _sums(_MACHINE) if isinstance(where, Host) else site.area(job.node).made.digest
+    files = _sums([str(site.workspace.toolchain / Path(CONFIGURATION).name)]) if site.is_cross(job.node) else {}
+    return digest({"format": FORMAT, "root": over, "inputs": inputs, "programs": programs, "files": [*files.values()]})
 
 
-def _machine() -> Mapping[str, str]:
-    return {name: sha256_file(Path(name)) for name in _MACHINE if Path(name).is_file()}
+def _sums(names: Iterable[str]) -> dict[str, str]:
+    return {name: sha256_file(Path(name)) for name in names if Path(name).is_file()}
 
 
 def _bitcode(site: Site, job: Job, where: Environment) -> Iterator[str]:

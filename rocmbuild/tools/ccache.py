@@ -52,7 +52,7 @@ class Counts:
         return self.hits + self.misses
 
     def __str__(self) -> str:
-        rate = f" ({self.hits / self.asked:.0%})" if self.asked else ""
+        rate = f" ({100 * self.hits // self.asked}%)" if self.asked else ""
         rest = f", {self.other} not cached" if self.other else ""
         return f"{self.hits} of {self.asked} compilations out of the cache{rate}{rest}"
 
