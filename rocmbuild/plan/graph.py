@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+from operator import attrgetter
 
 from rocmbuild.errors import UsageError, nearest
 from rocmbuild.model.recipe import Resolved
@@ -20,6 +21,9 @@ class Machine(enum.Enum):
     HOST = "host"
 
 
+_MACHINES: Mapping[str, Machine] = {machine.value: machine for machine in Machine}
+
+
 @dataclass(frozen=True, order=True)
 class Node:
     """A component for one machine; in a native build every node is for the host machine."""
@@ -30,7 +34,7 @@ class Node:
     @property
     def machine(self) -> Machine:
         """Return the machine the component is built for."""
-        return Machine(self.machine_name)
+        return _MACHINES[self.machine_name]
 
     def __str__(self) -> str:
         return self.component if self.machine is Machine.HOST else f"{self.component} ({self.machine_name})"
@@ -111,7 +115,7 @@ def order(graph: Graph) -> list[Node]:
 
 def visible(graph: Graph, node: Node) -> list[Node]:
     """Return the nodes whose outputs ``node`` may see, sorted: the tools and libs it declares, transitively."""
-    return sorted(graph.visible[node])
+    return sorted(graph.visible[node], key=attrgetter("component", "machine_name"))
 
 
 def twin(node: Node, recipes: Recipes) -> Node | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from rocmbuild.model.manifest import Component
@@ -23,6 +24,10 @@ class Inputs:
     python_packages: tuple[str, ...]
     provided: Mapping[str, Provided | None]
     package_versions: Mapping[str, str]
+
+    @cached_property
+    def _versions(self) -> str:
+        return fingerprint.digest(dict(self.package_versions))  # once, not in each of a thousand keys
 
     def own(self, node: Node, recipe: Resolved, source_key: str, sources: Sequence[str]) -> dict[str, Any]:
         """Return a component's own inputs: all but its needs. ``sources`` are keys of the trees it reads besides."""
@@ -69,11 +74,11 @@ class Inputs:
         ]
 
     def packages(
-        self, node: Node, recipe: Resolved, values: Mapping[str, str], source_key: str, splits: Mapping[str, Any]
+        self, node: Node, recipe: Resolved, values: Mapping[str, str], source_key: str, splits: Mapping[str, str]
     ) -> dict[str, Any]:
         """Return what shapes packages besides stage trees.
 
-        Licenses and the changelog are of the source; ``splits`` say which packages of the needs own what.
+        Licenses and the changelog are of the source; ``splits`` are sums of which packages of each need own what.
         """
         provided = self.provided[node.component]
         return {
@@ -83,7 +88,7 @@ class Inputs:
             "needs": dict(splits),
             "values": fingerprint.package_values(recipe, values),
             "runtime": list(provided.runtime) if provided else [],
-            "versions": dict(self.package_versions),
+            "versions": self._versions,
             "arch": self.selection.target_of(node.machine).arch,
         }
 

@@ -147,4 +147,4 @@ def need_name(node: Node, need: Node) -> str:
 
     So a component for the build machine has the same key in a cross build and in a native one.
     """
-    return need.component if need.machine is node.machine else str(need)
+    return need.component if need.machine_name == node.machine_name else str(need)

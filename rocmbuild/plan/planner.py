@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,7 +70,7 @@ class _Planner:
         self.known = known
         self.jobs: dict[Node, Job] = {}
         self.outputs: dict[Node, str | None] = {}
-        self.splits: dict[Node, list[list[Any]]] = {}
+        self.splits: dict[Node, str] = {}
         shared = {machine: shared_values(selection, recipes[machine], machine) for machine in selection.machines}
         self.provided = shared[Machine.HOST][0]
         self.shared = {machine: values for machine, (_, values) in shared.items()}
@@ -89,7 +90,8 @@ class _Planner:
         elif name in self.selection.sources:
             component = self._local(component, self.selection.sources[name])
         cross = self.selection.is_cross(node.machine)
-        values = {**self.shared[node.machine], "version": component.version, "source": f"{{source:{name}}}"}
+        own_values = {"version": component.version, "source": f"{{source:{name}}}"}
+        values = ChainMap(own_values, self.shared[node.machine])  # thousands are shared
         recipe = substituted(self.recipes[node.machine][name], values, component, cross=cross)
         seen = visible(self.graph, node)
         source_key = fingerprint.source_key(component, recipe)
@@ -106,7 +108,7 @@ class _Planner:
         stored = self.known.stored.get((name, wanted.store_key or "")) if storable else None
         decision, repackage = self._decide(node, wanted, stored, package_key)
         self.outputs[node] = self._output(node, decision, stored, key)
-        self.splits[node] = split(recipe, values)
+        self.splits[node] = fingerprint.digest(split(recipe, values))
         self.jobs[node] = Job(
             node=node,
             action=decision.action,

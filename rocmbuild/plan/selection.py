@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rocmbuild.model.condition import Facts
@@ -47,6 +48,11 @@ class Selection:
         """Return the machines that components are built for."""
         return (Machine.BUILD, Machine.HOST) if self.cross else (Machine.HOST,)
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Return the names of all components of the release."""
+        return frozenset(self.manifest.components)
+
     def target_of(self, machine: Machine) -> Target:
         """Return what a machine is."""
         return self.build if self.build is not None and machine is Machine.BUILD else self.target
@@ -82,7 +88,7 @@ def facts(selection: Selection, component: Component, machine: Machine = Machine
         release=selection.manifest.version,
         llvm=provided.version if provided else (llvm.version if llvm else ""),
         arch=selection.target_of(machine).arch,
-        components=frozenset(selection.manifest.components),
+        components=selection.names,
         system=component.name in selection.system,
         cross=selection.is_cross(machine),
     )

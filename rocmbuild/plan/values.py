@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from rocmbuild.model.manifest import Component, Manifest
@@ -62,7 +62,7 @@ def substituted(recipe: Resolved, values: Mapping[str, str], component: Componen
 
     In a cross build CMake finds what is installed for the host machine below the sysroot.
     """
-    seen = {**values, **_below_sysroot(values)} if cross else values
+    seen = _BelowSysroot(values) if cross else values
 
     def text(value: str) -> str:
         return substitute(value, values, recipe.where)
@@ -88,8 +88,20 @@ def deb_version(version: str, release: str, tag: str) -> str:
     return f"{version}.{compact(release)}-{REVISION}~{tag}"
 
 
-def _below_sysroot(values: Mapping[str, str]) -> dict[str, str]:
-    return {key: f"{SYSROOT}{value}" for key, value in values.items() if key.startswith("home:")}
+class _BelowSysroot(Mapping[str, str]):
+    """Values in which what is installed lies below the sysroot."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+
+    def __getitem__(self, key: str) -> str:
+        return f"{SYSROOT}{self._values[key]}" if key.startswith("home:") else self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
 
 
 def _edit(edit: Edit, text: Callable[[str], str]) -> Edit:
