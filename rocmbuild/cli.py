@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rocmbuild.errors import RocmBuildError
     from rocmbuild.settings import Settings
 
+FAILED = 1
 BUG = 3
 INTERRUPTED = 130
 PIPE_CLOSED = 141
@@ -32,9 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:
             raise
         except BaseException as error:
-            return _failed(error, words)
+            status = _failed(error, words)
+            sys.stdout.flush()
     except BrokenPipeError:
-        return _pipe_closed()
+        _let_go_of_output()
+        return PIPE_CLOSED
+    except OSError:  # the output is a file, and its disk is full: nobody can be told
+        _let_go_of_output()
+        return FAILED
     return status
 
 
@@ -181,7 +187,7 @@ def _report_bug(bug: BaseException, error: BaseException, words: Sequence[str]) 
     return BUG
 
 
-def _pipe_closed() -> int:
+def _let_go_of_output() -> None:
     """End quietly when the reader (``| head``) has gone; what is still buffered goes nowhere."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
@@ -189,4 +195,3 @@ def _pipe_closed() -> int:
         os.close(null)
     except (OSError, ValueError):
         pass  # standard output is not a file: nothing is left to flush
-    return PIPE_CLOSED

@@ -99,6 +99,7 @@ class VerifyError(RocmBuildError):
 _REFUSALS = {
     errno.ENOSPC: "make room on that disk, or use another one: --workspace DIR, --cache DIR",
     errno.EDQUOT: "make room within your quota, or use another disk: --workspace DIR, --cache DIR",
+    errno.EFBIG: "allow larger files (ulimit -f), or use another file system: --workspace DIR, --cache DIR",
     errno.EROFS: "name a writable directory with --workspace or --cache",
     errno.EACCES: "name a directory that is yours with --workspace or --cache",
     errno.EPERM: "name a directory that is yours with --workspace or --cache",

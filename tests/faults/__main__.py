@@ -25,7 +25,9 @@ def main() -> int:
     base = chosen.directory or Path(tempfile.mkdtemp(prefix="rocmbuild-faults-"))
     base.mkdir(parents=True, exist_ok=True)
     cache = Path(os.environ.get("ROCMBUILD_TEST_CACHE", "~/.cache/rocmbuild/tests")).expanduser()
-    campaign = Campaign(Ground(base.resolve(), cache), chosen.seed, chosen.kind, lambda text: print(text, flush=True))
+    campaign = Campaign(
+        Ground(base.resolve(), cache), chosen.seed, chosen.kind, tell=lambda text: print(text, flush=True)
+    )
     campaign.run(chosen.only or range(chosen.runs))
     print(campaign.summary())
     lost = any(result.losses for result in campaign.results)

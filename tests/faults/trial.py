@@ -82,7 +82,8 @@ class Trial:
         self.no_bug("the same command")
         if code == 0:
             self._compare(after.user)
-        left = sorted(watching.names_below(after.user.directory) - self.state.names)
+        usual = self.state.names | self.ground.state("empty").names  # what cannot be kept is built, as from nothing
+        left = sorted(watching.names_below(after.user.directory) - usual)
         left += watching.passing(after.user.directory)
         left += [str(path) for path in self.ground.scratch.iterdir()]
         if left:

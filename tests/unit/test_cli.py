@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from rocmbuild import cli
 from rocmbuild.arguments import parse
-from rocmbuild.errors import DocumentError, Problem, RocmBuildError, UsageError
+from rocmbuild.errors import DocumentError, Problem, RocmBuildError, UsageError, refusal
 from rocmbuild.options import OPTIONS, VERBS
 
 
@@ -198,3 +199,24 @@ def test_a_word_that_is_neither_verb_nor_component(recipes, capsys, word, hint):
 def test_words_are_not_checked_after_a_verb(recipes, capsys):
     assert cli.main(["clean", "biuld", *recipes]) == 2
     assert "neither a verb" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_an_output_that_is_a_file_on_a_full_disk(told):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "rocmbuild", "list", "branches"],
+            stdout=full,
+            stderr=subprocess.PIPE if told else full,
+            check=False,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert not told or "error: No space left on device" in done.stderr
+    assert not told or "Traceback" not in done.stderr
+
+
+def test_files_that_may_not_grow_are_no_bug_of_ours():
+    found = refusal(OSError(errno.EFBIG, "File too large"))
+    assert found is not None
+    assert (found.message, found.hint.startswith("allow larger files")) == ("File too large", True)
