@@ -23,7 +23,7 @@ def run(settings: Settings) -> int:
         raise UsageError(f"plan has no format {settings.format}", hint=nearest(settings.format, FORMATS))
     if settings.why is not None and settings.format == "dot":
         raise UsageError("why a component is built is told as table or json, not as dot")
-    session = asyncio.run(open_session(settings, Runner()))
+    session = _opened(settings)
     if settings.why is not None:
         _explain(session, settings.why)
         return 0
@@ -43,6 +43,22 @@ def run(settings: Settings) -> int:
         table = render_table(rows, reasons=settings.verbosity > 0, outlook=outlook.row() if outlook else None)
         show(make_console(sys.stdout), table)
     return 0
+
+
+def _opened(settings: Settings) -> Session:
+    """Return the session.
+
+    It is not the coroutine that returns it: at its end asyncio.run of Python 3.11 asks for the handler of an interrupt,
+    and the enumeration of the well-known ones writes down that it is not among them, with the task and its result.
+    For a large plan that takes longer than all the rest.
+    """
+    found: list[Session] = []
+
+    async def opened() -> None:
+        found.append(await open_session(settings, Runner()))
+
+    asyncio.run(opened())
+    return found[0]
 
 
 def _outlook(session: Session) -> Outlook | None:

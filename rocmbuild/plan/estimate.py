@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from rocmbuild.model.recipe import Resolved
-from rocmbuild.plan.makespan import Bound, Work, bound, simulate
+from rocmbuild.plan.makespan import Bound, Work, bound, longest_paths, simulate
 
 MEASURED = "measured"
 ELSEWHERE = "measured for "
@@ -208,10 +208,11 @@ def outlook(works: Iterable[Work], building: Iterable[Estimate], slots: int, mem
     What is not built is among ``works`` alone.
     """
     works, building = list(works), list(building)
-    found = simulate(works, slots, memory)
+    longest = longest_paths(works, slots)
+    found = simulate(works, slots, memory, longest)
     return Outlook(
         seconds=found.seconds,
-        bound=bound(works, slots),
+        bound=bound(works, slots, longest),
         cpu=sum(work.cpu for work in works),
         jobs=slots,
         memory=found.memory,

@@ -59,8 +59,8 @@ class Schedule:
     memory: int
 
 
-def bound(works: Iterable[Work], slots: float) -> Bound:
-    """Return what every schedule of some tasks takes at least.
+def bound(works: Iterable[Work], slots: float, longest: Mapping[str, float] | None = None) -> Bound:
+    """Return what every schedule of some tasks takes at least; ``longest`` are their ``longest_paths``, if known.
 
     It is a true lower bound, for two reasons that hold whatever the order. In a second ``slots`` slots give at most
     ``slots`` seconds of CPU: so ``work`` is all of it divided by the slots. And tasks that need one another run one
@@ -69,9 +69,14 @@ def bound(works: Iterable[Work], slots: float) -> Bound:
     disk or a network, memory that was short, slots that a program held without computing.
     """
     works = list(works)
-    least = {work.name: work.least(slots) for work in works}
-    longest = remaining(works, least)
+    longest = longest_paths(works, slots) if longest is None else longest
     return Bound(sum(work.cpu for work in works) / slots, max(longest.values(), default=0.0))
+
+
+def longest_paths(works: Iterable[Work], slots: float) -> dict[str, float]:
+    """Return for each task the seconds from its start to the end of the longest path, each alone on all slots."""
+    works = list(works)
+    return remaining(works, {work.name: work.least(slots) for work in works})
 
 
 def remaining(works: Iterable[Work], seconds: Mapping[str, float]) -> dict[str, float]:
@@ -100,13 +105,13 @@ def simulate(
     """
     works = list(works)
     if priority is None:
-        priority = remaining(works, {work.name: work.least(slots) for work in works})
+        priority = longest_paths(works, slots)
     return _Simulation(works, slots, budget, priority).run()
 
 
 @dataclass(order=True)
 class _Running:
-    """A task that runs: its place in the order, and the CPU seconds, or without a slot the seconds, left of it."""
+    """A task that holds a slot: its place in the order, the CPU seconds that are left of it, and CPUs it has."""
 
     rank: tuple[float, int]
     work: Work = field(compare=False)
@@ -125,22 +130,26 @@ class _Simulation:
         self.users, self.waiting = _edges(works)
         self.ready: list[tuple[tuple[float, int], str]] = []
         self.running: list[_Running] = []
+        self.beside: list[tuple[float, str]] = []
+        """when those end that run without a slot"""
+        self.now = 0.0
         self.used = 0
 
     def run(self) -> Schedule:
-        now, peak = 0.0, 0
+        peak = 0
         for name in [name for name, count in self.waiting.items() if count == 0]:
             self._release(name)
-        while self.running or self.ready:
+        while self.running or self.beside or self.ready:
             self._start()
             peak = max(peak, self.used)
             self._share()
-            step = min(item.left / item.rate for item in self.running)
-            now += step
+            ends = [self.now + item.left / item.rate for item in self.running]
+            step = min([*ends, *(end for end, _ in self.beside[:1])]) - self.now
+            self.now += step
             for item in self.running:
                 item.left -= step * item.rate
             self._finish()
-        return Schedule(now, peak)
+        return Schedule(self.now, peak)
 
     def _release(self, name: str) -> None:
         """Start what holds no slot at once; let the others wait for one."""
@@ -148,11 +157,10 @@ class _Simulation:
         if work.cpu > 0:
             heapq.heappush(self.ready, (self.ranks[name], name))
         else:
-            self.running.append(_Running(self.ranks[name], work, work.span))
+            heapq.heappush(self.beside, (self.now + work.span, name))
 
     def _start(self) -> None:
-        held = [item for item in self.running if item.work.cpu > 0]
-        free, put_off = self.slots - len(held), []
+        free, put_off = self.slots - len(self.running), []
         while free > 0 and self.ready:
             rank, name = heapq.heappop(self.ready)
             work = self.works[name]
@@ -167,32 +175,33 @@ class _Simulation:
 
     def _share(self) -> None:
         """Give each that runs a slot, and the first ones as many more as they can use."""
-        held = sorted(item for item in self.running if item.work.cpu > 0)
-        free = float(self.slots - len(held))
-        for item in held:
+        free = float(self.slots - len(self.running))
+        for item in sorted(self.running):
             widest = item.work.cpu / item.work.least(self.slots)
             more = min(free, max(0.0, widest - 1.0))
             item.rate = min(widest, 1.0 + more)
             free -= more
 
     def _finish(self) -> None:
-        ended = [item for item in self.running if item.left <= _DONE]
+        ended = [item.work.name for item in self.running if item.left <= _DONE]
+        self.used -= sum(self.works[name].memory for name in ended)
         self.running = [item for item in self.running if item.left > _DONE]
-        for item in ended:
-            self.used -= item.work.memory if item.work.cpu > 0 else 0
-            for user in self.users[item.work.name]:
-                self.waiting[user] -= 1
-                if self.waiting[user] == 0:
-                    self._release(user)
+        while self.beside and self.beside[0][0] <= self.now + _DONE:
+            ended.append(heapq.heappop(self.beside)[1])
+        for user in (user for name in ended for user in self.users[name]):
+            self.waiting[user] -= 1
+            if self.waiting[user] == 0:
+                self._release(user)
 
 
 def _edges(works: Iterable[Work]) -> tuple[dict[str, list[str]], Counter[str]]:
     """Return who needs each task, and how many tasks each waits for; needs that are not among them are there."""
     works = list(works)
-    names = {work.name for work in works}
-    needs = {work.name: work.needs & names for work in works}
-    users: dict[str, list[str]] = {name: [] for name in needs}
-    for name, found in needs.items():
-        for need in sorted(found):
-            users[need].append(name)
-    return users, Counter({name: len(found) for name, found in needs.items()})
+    users: dict[str, list[str]] = {work.name: [] for work in works}
+    waiting: Counter[str] = Counter()
+    for work in works:
+        found = [users[need] for need in work.needs if need in users]
+        waiting[work.name] = len(found)
+        for others in found:
+            others.append(work.name)
+    return users, waiting
