@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -90,6 +91,25 @@ def family(root: int) -> list[Process]:
         found |= {process.pid: process for process in joining}
         grown = bool(joining)
     return list(found.values())
+
+
+def having_open(path: Path) -> list[Process]:
+    """Return the other processes that have a file open, as far as they are the user's own."""
+    wanted, found = path.stat(), []
+    for process in (one for one in processes() if one.pid != os.getpid()):
+        with contextlib.suppress(OSError), os.scandir(f"/proc/{process.pid}/fd") as descriptors:
+            if any(os.path.samestat(wanted, descriptor.stat()) for descriptor in descriptors):
+                found.append(process)
+    return found
+
+
+def in_namespace(pid: int) -> bool:
+    """Return whether a process is in another process namespace than we are, and so ends with whoever made that."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as status:  # noqa: PTH123
+            return any(line.startswith("NSpid:") and len(line.split()) > 2 for line in status)
+    except OSError:
+        return False
 
 
 def send(ids: Iterable[int], number: signal.Signals) -> None:

@@ -11,15 +11,20 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from rocmbuild import procfs
 from rocmbuild.errors import RocmBuildError, UsageError
 
 FORMAT = 1
 """Format of the workspace's directories; raised when an older one cannot be continued."""
+
+LEFTOVERS = 15.0
+"""Seconds to wait for programs of a killed run to end: they have been told to."""
 
 
 @dataclass(frozen=True)
@@ -134,23 +139,47 @@ def open_workspace(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold the workspace for one run; UsageError names the process that has it already."""
+def exclusive(path: Path) -> Iterator[int]:
+    """Hold the workspace for one run; UsageError names the process that has it already.
+
+    Yields the descriptor of the lock, for the programs of the run: those that outlive a run that was killed hold the
+    workspace until they end, and nobody works in a tree that they still write to.
+    """
     with (path / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read().strip() or "another process"
-            raise UsageError(
-                f"the workspace {path} is in use by {owner}",
-                hint="wait for it to end, or use another workspace with --workspace",
-            ) from None
+        _acquire(lock, path)
         lock.seek(0)
         lock.truncate()
         lock.write(f"rocmbuild, process {os.getpid()}\n")
         lock.flush()
-        yield
+        try:
+            yield lock.fileno()
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # also for programs that have the descriptor and go on: daemons
+
+
+def _acquire(lock: IO[str], path: Path) -> None:
+    until = time.monotonic() + LEFTOVERS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip()
+        else:
+            return
+        killed = not Path(f"/proc/{owner.rpartition(' ')[2] or 'self'}").exists()
+        if not killed or time.monotonic() > until:
+            raise UsageError(
+                f"the workspace {path} is in use by {_left(path) if killed else owner or 'another process'}",
+                hint="wait for it to end, or use another workspace with --workspace",
+            ) from None
+        time.sleep(0.1)
+
+
+def _left(path: Path) -> str:
+    """Return what is left of a run that was killed."""
+    left = ", ".join(f"{one.name} (process {one.pid})" for one in procfs.having_open(path / "lock"))
+    return f"what a killed run left behind: {left}"
 
 
 @contextlib.contextmanager

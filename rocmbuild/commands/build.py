@@ -33,19 +33,21 @@ from rocmbuild.workspace import exclusive, open_workspace
 def run(settings: Settings) -> int:
     """Plan and carry out; return 1 if a task failed."""
     workspace = open_workspace(settings.workspace)
-    with exclusive(workspace), make_observer("auto", settings.verbosity, settings.events, sys.stdout) as reactor:
-        return asyncio.run(_run(settings, reactor))
+    reacting = make_observer("auto", settings.verbosity, settings.events, sys.stdout)
+    with exclusive(workspace) as lock, reacting as reactor:
+        return asyncio.run(_run(settings, reactor, lock))
 
 
-async def _run(settings: Settings, reactor: Reactor) -> int:
+async def _run(settings: Settings, reactor: Reactor, lock: int) -> int:
     begun = time.monotonic()
-    runner = Runner(log=settings.workspace / "logs" / "plan.log")
+    runner = Runner(log=settings.workspace / "logs" / "plan.log", inherit=(lock,))
     session = await open_session(settings, runner)
     jobserver = Jobserver(settings.workspace / "jobserver", settings.jobs)
+    resources = Resources(jobserver, Memory(settings.memory), locks=(lock,))
     notes: list[events.Note] = []
     if settings.verb == "build":
         remember(settings)
-        session = await _with_roots(session, jobserver, reactor)
+        session = await _with_roots(session, resources, reactor)
         session, notes = await _sound(session, runner)
     pipeline = make_pipeline(session, jobserver)
     tasks = pipeline.tasks(Phase(settings.verb), verify=settings.verify)
@@ -57,7 +59,7 @@ async def _run(settings: Settings, reactor: Reactor) -> int:
     efforts = Efforts(tasks, settings.jobs, available_cpus())
     recorder = Recorder(session.measured, places(session.plan, session.areas), efforts, helped=settings.ccache)
     try:
-        outcome = await _carry_out(session, tasks, jobserver, _to_all(efforts, recorder, reactor), notes)
+        outcome = await _carry_out(session, tasks, resources, _to_all(efforts, recorder, reactor), notes)
     finally:
         await recorder.finish()
     reactor.close()
@@ -67,12 +69,12 @@ async def _run(settings: Settings, reactor: Reactor) -> int:
     return 1 if outcome.errors else 0
 
 
-async def _with_roots(session: Session, jobserver: Jobserver, reactor: Reactor) -> Session:
+async def _with_roots(session: Session, resources: Resources, reactor: Reactor) -> Session:
     """Make the roots that are missing if it takes their package versions to know what the store has."""
-    tasks = list(make_pipeline(session, jobserver).foundations.tasks(session.areas))
+    tasks = list(make_pipeline(session, resources.jobserver).foundations.tasks(session.areas))
     if session.shelf is None or not session.shelf.entries or not session.plan.building or not tasks:
         return session
-    outcome = await _carry_out(session, tasks, jobserver, reactor, [])
+    outcome = await _carry_out(session, tasks, resources, reactor, [])
     return session if outcome.errors else session.again()
 
 
@@ -113,11 +115,10 @@ def make_pipeline(session: Session, jobserver: Jobserver) -> Pipeline:
 
 
 async def _carry_out(
-    session: Session, tasks: list[Task], jobserver: Jobserver, emit: events.Emit, notes: Iterable[events.Note]
+    session: Session, tasks: list[Task], resources: Resources, emit: events.Emit, notes: Iterable[events.Note]
 ) -> Outcome:
     settings = session.settings
-    with jobserver.open():
-        resources = Resources(jobserver, Memory(settings.memory))
+    with resources.jobserver.open():
         scheduler = Scheduler(resources, emit, settings.keep_going)
         names = {task.name for task in tasks}
         kept = tuple(job.name for job in session.plan.jobs if job.name not in names) if settings.verb != "fetch" else ()

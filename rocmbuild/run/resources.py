@@ -194,6 +194,8 @@ class Resources:
     jobserver: Jobserver
     memory: Memory
     downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DOWNLOADS))
+    locks: tuple[int, ...] = ()
+    """descriptors that programs inherit: what outlives us keeps what it works in locked"""
 
     @contextlib.asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:

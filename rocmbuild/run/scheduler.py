@@ -216,7 +216,8 @@ class Scheduler:
         def started(pid: int) -> None:
             self._meter.started(watch, pid)
 
-        return StepContext(Runner(log=log, on_line=line, on_start=started, on_end=watch.ended), log, progress, note)
+        runner = Runner(log, line, inherit=self.resources.locks, on_start=started, on_end=watch.ended)
+        return StepContext(runner, log, progress, note)
 
     @contextlib.asynccontextmanager
     async def _resource(self, task: Task, step: Step) -> AsyncIterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -59,7 +60,7 @@ class Archive:
 
 def tailed(runner: Runner) -> Runner:
     """Return a runner with the same log, but with nothing of earlier programs in its tail."""
-    return Runner(log=runner.log, on_line=runner.on_line, inherit=runner.inherit)
+    return replace(runner, tail=deque(maxlen=runner.tail.maxlen))
 
 
 async def with_usable_suites(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rocmbuild import workspace
 from rocmbuild.errors import UsageError
 from rocmbuild.workspace import (
     Cache,
@@ -165,6 +166,66 @@ def test_a_run_that_was_killed_holds_nothing(tmp_path, holder, number):
     holder.wait()
     with exclusive(tmp_path):
         assert (tmp_path / "lock").read_text() == f"rocmbuild, process {os.getpid()}\n"
+
+
+LEAVE = """
+import subprocess, sys
+from pathlib import Path
+from rocmbuild.workspace import exclusive
+null = subprocess.DEVNULL
+with exclusive(Path(sys.argv[1])) as lock:
+    left = subprocess.Popen(["sleep", sys.argv[2]], pass_fds=(lock,), stdin=null, stdout=null, start_new_session=True)
+    print(left.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def leave(tmp_path, seconds, number):
+    """Run a process that holds the workspace and leaves a program behind; return that program's id."""
+    package = str(Path(sys.modules["rocmbuild"].__file__).parents[1])
+    process = subprocess.Popen(
+        [sys.executable, "-c", LEAVE, str(tmp_path), str(seconds)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": package},
+    )
+    left = int(process.stdout.readline())
+    if number is not None:
+        process.send_signal(number)
+    process.communicate()
+    return left
+
+
+def test_the_next_run_waits_for_what_a_killed_one_left_behind(tmp_path):
+    begun = time.monotonic()
+    left = leave(tmp_path, 1, signal.SIGKILL)
+    with exclusive(tmp_path):
+        assert not Path(f"/proc/{left}").exists() or Path(f"/proc/{left}/cmdline").read_bytes() == b""
+        assert time.monotonic() - begun > 0.9
+
+
+def test_what_a_killed_run_left_behind_is_named_if_it_does_not_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(workspace, "LEFTOVERS", 0.3)
+    left = leave(tmp_path, 600, signal.SIGKILL)
+    try:
+        with pytest.raises(UsageError) as caught, exclusive(tmp_path):
+            pytest.fail("it still runs")
+        assert f"in use by what a killed run left behind: sleep (process {left})" in caught.value.message
+    finally:
+        os.kill(left, signal.SIGKILL)
+    with exclusive(tmp_path):
+        pass
+
+
+def test_what_a_run_that_ended_well_left_behind_is_not_waited_for(tmp_path):
+    left = leave(tmp_path, 600, None)
+    try:
+        begun = time.monotonic()
+        with exclusive(tmp_path):
+            assert time.monotonic() - begun < 1
+    finally:
+        os.kill(left, signal.SIGKILL)
 
 
 def test_a_workspace_is_free_again_after_a_failure(tmp_path):
