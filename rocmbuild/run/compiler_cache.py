@@ -99,7 +99,7 @@ def _compilations(site: Site, job: Job, where: Environment, cache: ccache.Ccache
         scratch=f"{build}/{_SCRATCH}",
         identity=_identity(site, job, where),
         trusted=("/usr/bin", "/usr/lib", *own),
-        bitcode=tuple(_bitcode(site, job, where)),
+        unseen=tuple(_unseen(site, job, where)),
     )
 
 
@@ -126,12 +126,12 @@ def _sums(names: Iterable[str]) -> dict[str, str]:
     return {name: sha256_file(Path(name)) for name in names if Path(name).is_file()}
 
 
-def _bitcode(site: Site, job: Job, where: Environment) -> Iterator[str]:
-    """Yield the bitcode that the commands of a component see."""
+def _unseen(site: Site, job: Job, where: Environment) -> Iterator[str]:
+    """Yield the files that compilers may read without a word where a component is built."""
     made, workspace = site.area(job.node).made, site.area(job.node).workspace
-    yield from ccache.bitcode_of_packages(made.root.path if made.root is not None else Path("/"))
-    yield from ccache.bitcode_below(workspace.prefix(job.node.component), where.path("prefix"))
+    yield from ccache.unseen_of_packages(made.root.path if made.root is not None else Path("/"))
+    yield from ccache.unseen_below(workspace.prefix(job.node.component), where.path("prefix"))
     if site.is_cross(job.node) and made.sysroot is not None:
-        yield from (f"{SYSROOT}{name}" for name in ccache.bitcode_of_packages(made.sysroot.path))
+        yield from (f"{SYSROOT}{name}" for name in ccache.unseen_of_packages(made.sysroot.path))
         inside = f"{SYSROOT}{where.path('prefix')}"
-        yield from ccache.bitcode_below(workspace.sysroot_prefix(job.node.component), inside)
+        yield from ccache.unseen_below(workspace.sysroot_prefix(job.node.component), inside)

@@ -31,6 +31,9 @@ LARGEST, SHARE = 20 << 30, 10
 
 _HITS = ("direct_cache_hit", "preprocessed_cache_hit")
 _MISS = "cache_miss"
+_UNSEEN = re.compile(r"\.bc$|/share/hip/version$|/\.hip(Version|Info)$")
+"""What clang and hipcc read without being told: bitcode that is linked in, and which HIP there is."""
+
 _LIBRARY = re.compile(r"\.so(\.\d+)*$")
 _MACHINE = "/var/lib/dpkg"
 
@@ -85,7 +88,7 @@ class Compilations:
 
     ``command`` starts ccache, ``scripts`` is where the scripts are, ``log`` takes the statistics, ``scratch`` begins
     the names of passing files. ``identity`` sums up all compilers, what they start, and their configuration: everything
-    of that kind below the directories ``trusted``. ``bitcode`` are the files that clang may link in without a word.
+    of that kind below the directories ``trusted``. ``unseen`` are the files that compilers read without a word.
     """
 
     command: tuple[str, ...]
@@ -96,7 +99,7 @@ class Compilations:
     scratch: str
     identity: str
     trusted: tuple[str, ...]
-    bitcode: tuple[str, ...]
+    unseen: tuple[str, ...]
 
     @property
     def settings(self) -> dict[str, str]:
@@ -107,7 +110,7 @@ class Compilations:
             "CCACHE_MAXSIZE": f"{self.limit >> 20}Mi",
             "CCACHE_STATSLOG": self.log,
             "CCACHE_PREFIX_CPP": f"{self.scripts}/{PREPROCESS}",
-            "CCACHE_EXTRAFILES": ":".join(self.bitcode),
+            "CCACHE_EXTRAFILES": ":".join(self.unseen),
             # a header that comes to lie before another one is only seen by running the preprocessor
             "CCACHE_NODIRECT": "1",
             "CCACHE_NODEPEND": "1",
@@ -228,18 +231,18 @@ def read_counts(log: Path) -> Counts:
     return Counts(hits, misses, max(0, lines["#"] - hits - misses))
 
 
-def bitcode_of_packages(root: Path) -> list[str]:
-    """Return the bitcode files that the installed packages of a root have, by dpkg's lists."""
+def unseen_of_packages(root: Path) -> list[str]:
+    """Return the files of a root that compilers read without a word, by dpkg's lists of installed packages."""
     names: set[str] = set()
     for path in (root / f"{_MACHINE}/info"[1:]).glob("*.list"):
-        names |= {name for name in path.read_text(errors="surrogateescape").splitlines() if name.endswith(".bc")}
+        names |= {name for name in path.read_text(errors="surrogateescape").splitlines() if _UNSEEN.search(name)}
     return sorted(name for name in names if (root / name[1:]).is_file())
 
 
-def bitcode_below(tree: Path, place: str) -> list[str]:
-    """Return the bitcode files of a tree that is seen at ``place``."""
+def unseen_below(tree: Path, place: str) -> list[str]:
+    """Return the files that compilers read without a word of a tree that is seen at ``place``."""
     names = (os.path.join(directory, name) for directory, _, files in os.walk(tree) for name in files)
-    return sorted(f"{place}/{os.path.relpath(name, tree)}" for name in names if name.endswith(".bc"))
+    return sorted(f"{place}/{os.path.relpath(name, tree)}" for name in names if _UNSEEN.search(name))
 
 
 def has_programs(tree: Path) -> bool:

@@ -91,7 +91,7 @@ def tree(tmp_path, ccache_root) -> Tree:
         scratch=str(path / "build/scratch"),
         identity="0123",
         trusted=("/usr/bin", "/usr/lib"),
-        bitcode=(),
+        unseen=(),
     )
     made = Tree(path, what)
     made.write()
@@ -144,12 +144,12 @@ def test_changed_bitcode_is_a_miss(tree, change):
     bitcode = [tree.path / name for name in ("ocml.bc", "ockl.bc")]
     for path in bitcode:
         path.write_bytes(path.name.encode())
-    tree.write(bitcode=tuple(map(str, bitcode)))
+    tree.write(unseen=tuple(map(str, bitcode)))
     tree.compile()
     tree.compile()
     assert tree.counts() == Counts(1, 1)
     if change is None:
-        tree.write(bitcode=(str(bitcode[0]),))
+        tree.write(unseen=(str(bitcode[0]),))
     else:
         bitcode[1].write_bytes(change)
     tree.compile()
@@ -158,7 +158,7 @@ def test_changed_bitcode_is_a_miss(tree, change):
 
 def test_bitcode_that_is_gone_is_no_hit(tree):
     (tree.path / "ocml.bc").write_bytes(b"code")
-    tree.write(bitcode=(str(tree.path / "ocml.bc"),))
+    tree.write(unseen=(str(tree.path / "ocml.bc"),))
     tree.compile()
     (tree.path / "ocml.bc").unlink()
     tree.counts()
@@ -378,18 +378,19 @@ def test_bitcode_of_packages_is_in_their_lists(tmp_path):
     (tmp_path / "usr/lib/ocml.bc").touch()
     (info / "libs.list").write_text("/.\n/usr/lib\n/usr/lib/ocml.bc\n/usr/lib/removed.bc\n")
     (info / "other.list").write_text("/.\n/usr/lib/other.so\n")
-    assert ccache.bitcode_of_packages(tmp_path) == ["/usr/lib/ocml.bc"]
+    assert ccache.unseen_of_packages(tmp_path) == ["/usr/lib/ocml.bc"]
 
 
-def test_bitcode_of_a_tree_has_the_names_by_which_it_is_seen(tmp_path):
-    for name in ("amdgcn/bitcode/ocml.bc", "amdgcn/bitcode/ockl.bc", "lib/x.so"):
+def test_what_is_read_without_a_word_has_the_names_by_which_it_is_seen(tmp_path):
+    for name in ("amdgcn/bitcode/ocml.bc", "share/hip/version", "bin/.hipVersion", "lib/x.so", "share/x/version"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert ccache.bitcode_below(tmp_path, "/opt/rocm") == [
-        "/opt/rocm/amdgcn/bitcode/ockl.bc",
+    assert ccache.unseen_below(tmp_path, "/opt/rocm") == [
         "/opt/rocm/amdgcn/bitcode/ocml.bc",
+        "/opt/rocm/bin/.hipVersion",
+        "/opt/rocm/share/hip/version",
     ]
-    assert ccache.bitcode_below(tmp_path / "missing", "/opt/rocm") == []
+    assert ccache.unseen_below(tmp_path / "missing", "/opt/rocm") == []
 
 
 @pytest.mark.parametrize(
