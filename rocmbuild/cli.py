@@ -22,6 +22,9 @@ INTERRUPTED = 130
 PIPE_CLOSED = 141
 """What a shell reports for a program that SIGPIPE ended."""
 
+GARBAGE = 50_000
+"""Objects after which Python looks for cycles; by default, that is a tenth of a run with nothing to do."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (default: this process's) and return its exit code; raises nothing."""
@@ -51,12 +54,14 @@ def _run(words: Sequence[str]) -> int:
         arguments = parse(words)
     except SystemExit:  # argparse, after --help and --version
         return 0
+    import gc
     from importlib import import_module
     from pathlib import Path
 
     from rocmbuild.options import VERBS
     from rocmbuild.settings import load_settings
 
+    gc.set_threshold(GARBAGE)
     settings = load_settings(arguments, os.environ, Path.cwd())
     _warn(settings)
     if not arguments.explicit:

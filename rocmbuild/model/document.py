@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,10 +20,12 @@ Place = tuple[int, int]
 """Line and column, from 1."""
 
 _SCHEMAS = Path(__file__).parents[1] / "data" / "schemas"
+_SCALAR, _MAPPING, _SEQUENCE = yaml.ScalarEvent, yaml.MappingStartEvent, yaml.SequenceStartEvent
 _QUICK: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where PyYAML has it, is ten times as fast
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(r"[-+]?(?=\.?[0-9])([0-9][0-9_]*)?\.[0-9]*([eE][-+]?[0-9]+)?\Z|[-+]?[0-9]+[eE][-+]?[0-9]+\Z")
+_NUMERIC = frozenset("0123456789+-.")
 _LITERALS: Mapping[str, Any] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -34,6 +36,8 @@ class Document:
     path: str
     data: dict[str, Any]
     marks: Mapping[Path_, Place] = field(repr=False)
+    keys: Mapping[Path_, Place] = field(repr=False)
+    """where the key of each value is"""
 
     def where(self, *path: str | int) -> str:
         """Return ``file:line:column`` of the value at ``path``, or of its nearest parent."""
@@ -65,32 +69,21 @@ def parse(text: str, name: str, schema: str) -> Document:
 
 def _accepted(text: str, name: str, schema: str) -> Document | None:
     """Return a document that is right, as nearly all are; None for one that has to be judged."""
-    builder = _Builder(name, _quick_events(text))
+    if "\t" in text:
+        return None  # libyaml lets tabs pass where Python's parser does not
+    builder = _Builder(name, _QUICK(text), quick=True)
     try:
         data = builder.document()
     except yaml.YAMLError:
         return None
     right = isinstance(data, dict) and not builder.problems and _accept(schema)(data)
-    return Document(name, data, builder.marks) if right else None
-
-
-def _quick_events(text: str) -> Iterator[Any]:
-    """Yield libyaml's events; YAMLError for what it reads, but Python's parser does not, or not so.
-
-    These are tabs, ``?`` in plain words, and tags before a comma: a file must mean the same on every machine.
-    """
-    if "\t" in text:
-        raise yaml.YAMLError
-    for event in yaml.parse(text, Loader=_QUICK):
-        if isinstance(event, yaml.ScalarEvent) and ((not event.style and "?" in event.value) or event.tag is not None):
-            raise yaml.YAMLError
-        yield event
+    return Document(name, data, builder.marks, builder.keys) if right else None
 
 
 def _judged(text: str, name: str, schema: str) -> Document:
     """Return a document after a thorough look; DocumentError has all its problems, in the words of Python's parser."""
-    builder = _Builder(name, yaml.parse(text, Loader=yaml.SafeLoader))
     try:
+        builder = _Builder(name, yaml.SafeLoader(text))
         data = builder.document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -102,7 +95,7 @@ def _judged(text: str, name: str, schema: str) -> Document:
         raise DocumentError([Problem(at, f"not YAML: the character #x{error.character:04x} is not allowed")]) from error
     if not isinstance(data, dict):
         raise DocumentError([*builder.problems, Problem(f"{name}:1:1", "a mapping is expected here")])
-    document = Document(name, data, builder.marks)
+    document = Document(name, data, builder.marks, builder.keys)
     problems = [*builder.problems, *_schema_problems(document, schema)]
     if problems:
         raise DocumentError(in_order(problems))
@@ -115,23 +108,29 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 
 class _Builder:
-    """Turn YAML events into plain data, noting positions and what the schema cannot see."""
+    """Turn the events of a parser into plain data, noting positions and what the schema cannot see.
 
-    def __init__(self, name: str, events: Iterator[Any]) -> None:
+    ``quick`` raises YAMLError for what libyaml reads, but Python's parser does not, or not so: ``?`` in plain words,
+    and tags before a comma. A file must mean the same on every machine.
+    """
+
+    def __init__(self, name: str, parser: Any, *, quick: bool = False) -> None:
         self.name = name
         self.marks: dict[Path_, Place] = {}
+        self.keys: dict[Path_, Place] = {}
         self.problems: list[Problem] = []
-        self._events = events
+        self._next: Callable[[], Any] = parser.get_event
+        self._quick = quick
 
     def document(self) -> Any:
         """Return the data of the only document; raises YAMLError for none that is whole, or for two."""
-        next(self._events)
-        first = next(self._events)
+        self._next()
+        first = self._next()
         if isinstance(first, yaml.StreamEndEvent):
             return None
         data = self._value(self._next(), ())
-        next(self._events)
-        after = next(self._events)
+        self._next()
+        after = self._next()
         if not isinstance(after, yaml.StreamEndEvent):
             expected = "expected a single document in the stream"
             raise yaml.composer.ComposerError(
@@ -139,51 +138,53 @@ class _Builder:
             )
         return data
 
-    def _next(self) -> Any:
-        """Return the next event, refusing aliases (they hide facts and can explode)."""
-        event = next(self._events)
-        if getattr(event, "anchor", None) is not None:
-            message = "anchors and aliases are not allowed; write the value out"
-            raise yaml.composer.ComposerError(None, None, message, event.start_mark)
-        return event
-
     def _value(self, event: Any, path: Path_) -> Any:
-        place = self.marks[path] = _place(event)
-        if event.tag is not None and event.tag.startswith("!") and event.tag != "!":
-            self._complain(place, f"the tag {event.tag} means nothing here", "leave it out")
-        if isinstance(event, yaml.ScalarEvent):
-            return str(event.value) if event.style else self._plain(str(event.value), path)
-        if isinstance(event, yaml.MappingStartEvent):
+        if event.anchor is not None:
+            raise _alias(event)
+        self.marks[path] = _place(event)
+        kind = type(event)
+        if kind is _SCALAR and event.tag is None:
+            return event.value if event.style else self._plain(event.value, path)
+        if event.tag is not None:
+            self._tag(event)
+        if kind is _MAPPING:
             return self._mapping(path)
-        return self._sequence(path)
+        if kind is _SEQUENCE:
+            return self._sequence(path)
+        return event.value if event.style else self._plain(event.value, path)
 
     def _sequence(self, path: Path_) -> list[Any]:
         result: list[Any] = []
-        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+        while type(event := self._next()) is not yaml.SequenceEndEvent:
             result.append(self._value(event, (*path, len(result))))
         return result
 
     def _mapping(self, path: Path_) -> dict[str, Any]:
         result: dict[str, Any] = {}
-        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+        while type(event := self._next()) is not yaml.MappingEndEvent:
+            if event.anchor is not None:
+                raise _alias(event)
             key = self._key(event, path, result)
             if key is None:
                 self._skip(self._next())
-            else:
-                self.marks[(*path, f"{key}:")] = _place(event)
-                result[key] = self._value(self._next(), (*path, key))
+                continue
+            place = (*path, key)
+            self.keys[place] = _place(event)
+            result[key] = self._value(self._next(), place)
         return result
 
     def _key(self, event: Any, path: Path_, known: Mapping[str, Any]) -> str | None:
         """Return a key, None for what cannot be one."""
-        if not isinstance(event, yaml.ScalarEvent):
+        if type(event) is not _SCALAR:
             self._complain(_place(event), "a key is a plain word, not a list or a mapping")
             self._skip(event)
             return None
         key = str(event.value)
+        if self._quick and (event.tag is not None or "?" in key):
+            raise yaml.YAMLError
         if key not in known:
             return key
-        first = _where(self.name, self.marks[(*path, f"{key}:")])
+        first = _where(self.name, self.keys[(*path, key)])
         message = f"{_dotted((*path, key))}: this key was given before, at {first}"
         self._complain(_place(event), message, "keep one of them")
         return None
@@ -192,25 +193,43 @@ class _Builder:
         """Pass by a value."""
         depth = 0
         while True:
+            if getattr(event, "anchor", None) is not None:
+                raise _alias(event)
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth == 0:
                 return
             event = self._next()
 
+    def _tag(self, event: Any) -> None:
+        """Refuse a tag of the file's own; those of YAML change nothing."""
+        if self._quick:
+            raise yaml.YAMLError
+        if event.tag.startswith("!") and event.tag != "!":
+            self._complain(_place(event), f"the tag {event.tag} means nothing here", "leave it out")
+
     def _plain(self, text: str, path: Path_) -> Any:
         """Return what a scalar without quotes stands for."""
-        if text.lower() in _LITERALS and text in (text.lower(), ""):
+        if self._quick and "?" in text:
+            raise yaml.YAMLError
+        if text in _LITERALS:
             return _LITERALS[text]
+        if text[:1] not in _NUMERIC:
+            return text
         if _INTEGER.match(text):
             return int(text)
         if _FLOAT.match(text):
-            self._complain(
-                self.marks[path], f"{_dotted(path)}: {text} would be read as a number", f'quote it: "{text}"'
-            )
+            message = f"{_dotted(path)}: {text} would be read as a number"
+            self._complain(self.marks[path], message, f'quote it: "{text}"')
         return text
 
     def _complain(self, place: Place, message: str, hint: str | None = None) -> None:
         self.problems.append(Problem(_where(self.name, place), message, hint))
+
+
+def _alias(event: Any) -> yaml.MarkedYAMLError:
+    """Return the error for an anchor or an alias: they hide facts and can explode."""
+    message = "anchors and aliases are not allowed; write the value out"
+    return yaml.composer.ComposerError(None, None, message, event.start_mark)
 
 
 def _place(event: Any) -> Place:
@@ -252,8 +271,11 @@ def _unknown_keys(document: Document, error: Any, path: Path_) -> Iterator[Probl
     known = error.schema.get("properties", {})
     for key in error.instance:
         if key not in known:
-            at = document.where(*path, f"{key}:")
-            yield Problem(at, f"{_dotted((*path, key))}: unknown key", nearest(key, known))
+            yield Problem(
+                _where(document.path, document.keys[(*path, key)]),
+                f"{_dotted((*path, key))}: unknown key",
+                nearest(key, known),
+            )
 
 
 @cache
