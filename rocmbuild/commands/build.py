@@ -47,8 +47,10 @@ async def _run(settings: Settings, reactor: Reactor, lock: int) -> int:
     notes: list[events.Note] = []
     if settings.verb == "build":
         remember(settings)
-        session = await _with_roots(session, resources, reactor)
-        session, notes = await _sound(session, runner)
+        with_roots = await _with_roots(session, resources, reactor)
+        if with_roots is None:
+            return 1
+        session, notes = await _sound(with_roots, runner)
     pipeline = make_pipeline(session, jobserver)
     tasks = pipeline.tasks(Phase(settings.verb), verify=settings.verify)
     _refuse_offline(settings, tasks)
@@ -59,7 +61,8 @@ async def _run(settings: Settings, reactor: Reactor, lock: int) -> int:
     efforts = Efforts(tasks, settings.jobs, available_cpus())
     recorder = Recorder(session.measured, places(session.plan, session.areas), efforts, helped=settings.ccache)
     try:
-        outcome = await _carry_out(session, tasks, resources, _to_all(efforts, recorder, reactor), notes)
+        opening = [_started(session, tasks, _kept(session, tasks)), *notes]
+        outcome = await _carry_out(session, tasks, resources, _to_all(efforts, recorder, reactor), opening)
     finally:
         await recorder.finish()
     reactor.close()
@@ -69,13 +72,16 @@ async def _run(settings: Settings, reactor: Reactor, lock: int) -> int:
     return 1 if outcome.errors else 0
 
 
-async def _with_roots(session: Session, resources: Resources, reactor: Reactor) -> Session:
-    """Make the roots that are missing if it takes their package versions to know what the store has."""
+async def _with_roots(session: Session, resources: Resources, reactor: Reactor) -> Session | None:
+    """Make the roots that are missing if it takes their package versions to know what the store has.
+
+    Return the session with a plan that knows them, None if they could not be made.
+    """
     tasks = list(make_pipeline(session, resources.jobserver).foundations.tasks(session.areas))
     if session.shelf is None or not session.shelf.entries or not session.plan.building or not tasks:
         return session
-    outcome = await _carry_out(session, tasks, resources, reactor, [])
-    return session if outcome.errors else session.again()
+    outcome = await _carry_out(session, tasks, resources, reactor, [_started(session, tasks, ())])
+    return None if outcome.errors else session.again()
 
 
 async def _sound(session: Session, runner: Runner) -> tuple[Session, list[events.Note]]:
@@ -114,20 +120,29 @@ def make_pipeline(session: Session, jobserver: Jobserver) -> Pipeline:
     )
 
 
+def _started(session: Session, tasks: Iterable[Task], kept: tuple[str, ...]) -> events.RunStarted:
+    title = f"{session.plan.selection.manifest.branch} for {session.workspace.area}"
+    return events.RunStarted(0.0, title, {task.name: task.cost for task in tasks}, kept)
+
+
+def _kept(session: Session, tasks: Iterable[Task]) -> tuple[str, ...]:
+    """Return the components that nothing is done about."""
+    names = {task.name for task in tasks}
+    jobs = session.plan.jobs if session.settings.verb != "fetch" else ()
+    return tuple(job.name for job in jobs if job.name not in names)
+
+
 async def _carry_out(
-    session: Session, tasks: list[Task], resources: Resources, emit: events.Emit, notes: Iterable[events.Note]
+    session: Session, tasks: list[Task], resources: Resources, emit: events.Emit, opening: Iterable[events.Event]
 ) -> Outcome:
+    """Run tasks, after telling the events of ``opening``."""
     settings = session.settings
     with resources.jobserver.open():
         scheduler = Scheduler(resources, emit, settings.keep_going)
-        names = {task.name for task in tasks}
-        kept = tuple(job.name for job in session.plan.jobs if job.name not in names) if settings.verb != "fetch" else ()
-        title = f"{session.plan.selection.manifest.branch} for {session.workspace.area}"
-        emit(events.RunStarted(0.0, title, {task.name: task.cost for task in tasks}, kept))
+        for event in opening:
+            emit(event)
         if settings.environment == "host":
             emit(events.Note(0.0, "environment", _HOST_NOTE))
-        for note in notes:
-            emit(note)
         status = "interrupted"
         try:
             outcome = await scheduler.run(tasks)
