@@ -13,6 +13,7 @@ from rocmbuild.model.template import substitute
 from rocmbuild.plan.graph import Machine
 from rocmbuild.plan.plan import Job, Plan
 from rocmbuild.process import ProcessError, Runner, describe_exit
+from rocmbuild.run import outage
 from rocmbuild.run.compiler_cache import counted
 from rocmbuild.run.failure import lacks_memory
 from rocmbuild.run.shelf import Shelf
@@ -20,6 +21,7 @@ from rocmbuild.run.site import Site
 from rocmbuild.run.surroundings import environment, link_pool, make_prefix, process_environment, variables
 from rocmbuild.run.task import StepContext, StepFunction
 from rocmbuild.tools import cmake
+from rocmbuild.tools.flush import flush
 from rocmbuild.tools.prefix import merge
 from rocmbuild.tools.runpath import relocate_tree
 from rocmbuild.tools.split import discarded, entries
@@ -73,6 +75,9 @@ async def configure(site: Site, job: Job, context: StepContext) -> None:
     area, needs = site.area(job.node), site.consumed(job)
     if area.stamps.tree_fits(job, area.made.digest, needs):
         context.note("goes on in the build tree of an earlier run")
+        lost = outage.distrust(area.workspace.component(job.node.component), area.workspace.build(job.node.component))
+        if lost:
+            context.note(f"the machine went down in that run: its last {lost} files are made again")
         await make_prefix(site, job)
         await _resize_pool(site, job, context)
         return
@@ -81,6 +86,7 @@ async def configure(site: Site, job: Job, context: StepContext) -> None:
     await make_prefix(site, job)
     where = environment(site, job)
     await _cmake(site, job, cmake.configure(where, job.recipe.subdir, variables(site, job, where)), context)
+    await flush(area.workspace.build(job.node.component))
     area.stamps.record_tree(job, area.made.digest, needs)
 
 
@@ -112,6 +118,7 @@ async def build(site: Site, job: Job, context: StepContext) -> None:
             context.runner.on_line(text)
 
     runner = replace(context.runner, on_line=line)
+    outage.mark(site.area(job.node).workspace.component(job.node.component))
     flags = {"MAKEFLAGS": site.makeflags + where.path("jobserver")} if site.jobserver else {}
     try:
         with counted(site, job, context.note):
@@ -139,6 +146,8 @@ async def install(site: Site, job: Job, seconds: float, context: StepContext) ->
             raise _failed(job, "installed", context.log, error, hint) from error
     stage.mkdir(parents=True, exist_ok=True)
     output = await in_thread(_finish_stage, site.plan, job, stage)
+    await flush(stage)
+    outage.unmark(area.workspace.component(job.node.component))
     seconds += time.monotonic() - begun
     area.stamps.record(job, area.made.digest, output, seconds, needs=site.consumed(job), before=before)
 

@@ -21,6 +21,7 @@ from rocmbuild.run.surroundings import EPOCH
 from rocmbuild.run.task import StepContext
 from rocmbuild.tools.apt import ArchiveFinder
 from rocmbuild.tools.aptconf import ORIGIN
+from rocmbuild.tools.flush import flush
 from rocmbuild.tools.sandbox import BUILD, SOURCE, STAGE
 from rocmbuild.tools.waiting import in_thread
 from rocmbuild.workspace import Cache, read_json, sha256_file, write_json
@@ -104,6 +105,7 @@ class Output:
         write_json(site.workspace.debs(job.name) / "qa.json", findings)  # goes where the packages go
         if known is not None:  # else somebody removes the stage tree meanwhile
             key = job.debs_key(known.output, site.consumed(job), known.root)
+            await flush(site.workspace.debs(job.name))
             write_json(site.workspace.debs(job.name) / "key.json", {"key": key})
 
     def deb_files(self, job: Job) -> list[Path]:
@@ -133,6 +135,7 @@ class Output:
             runner=runner,
         )
         write_json(self.site.workspace.out / "build.json", self._record())
+        await flush(self.site.workspace.out)
         write_json(self._stamp("repository"), {"key": self._repository_key()})
         proved = read_json(self._proof_file()) or {}  # in another workspace of this user, of these very packages
         if proved.get("key") == self._verify_key():

@@ -15,6 +15,7 @@ from rocmbuild.process import Runner
 from rocmbuild.run.site import Site
 from rocmbuild.run.store import Entry, Store
 from rocmbuild.run.task import StepContext
+from rocmbuild.tools.flush import flush
 
 Found = Mapping[tuple[str, str], Entry]
 """Entries by component and key."""
@@ -58,6 +59,7 @@ class Shelf:
         debs = area.workspace.debs(name) if packaged and job.node.machine is Machine.HOST else None
         area.stamps.forget(name)
         await self.store.restore(entry, area.workspace.stage(name), debs, runner)
+        await flush(area.workspace.stage(name))
         area.stamps.record(job, area.made.digest, entry.output, 0.0, needs=needs, before=before)
         area.stamps.mark_stored(name, entry.key)
         return debs is not None

@@ -18,6 +18,7 @@ from rocmbuild.process import Runner
 from rocmbuild.tools.archive import unpack
 from rocmbuild.tools.download import Downloads
 from rocmbuild.tools.edits import Outcome, apply_changes
+from rocmbuild.tools.flush import flush
 from rocmbuild.tools.git import Git
 from rocmbuild.tools.layout import apply_layout
 from rocmbuild.tools.sourcetree import copy_tree, newest, settle, subdirectory
@@ -87,6 +88,7 @@ class Sourcing:
                 record.unlink(missing_ok=True)
                 await in_thread(_sweep, target)
                 known = {"key": key, **await self._prepare(pinned, subdir, recipe, target, runner)}
+                await flush(target)
                 write_json(record, known)
         return PreparedSource(target, known["digest"], tuple(Outcome(**outcome) for outcome in known["outcomes"]))
 

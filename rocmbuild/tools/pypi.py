@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rocmbuild.errors import FetchError
 from rocmbuild.process import ProcessError, Runner
+from rocmbuild.tools.flush import flush
 from rocmbuild.tools.waiting import held
 from rocmbuild.workspace import new_directory
 
@@ -43,4 +44,5 @@ async def install_python(
                     log=error.log,
                     hint="check the network and pip's configuration; needs.python of a recipe names them",
                 ) from error
+            await flush(tree)
     return place

@@ -21,6 +21,7 @@ from rocmbuild.errors import RootError
 from rocmbuild.model.target import Distribution
 from rocmbuild.process import ProcessError, Runner
 from rocmbuild.tools.apt import Apt, Available
+from rocmbuild.tools.flush import flush
 from rocmbuild.tools.waiting import held
 from rocmbuild.workspace import new_directory, read_json, write_json
 
@@ -89,6 +90,7 @@ async def make_root(directory: Path, spec: RootSpec, apt: Apt, runner: Runner) -
             await _populate(tree, list(zip(closure, debs, strict=True)), runner)
         versions = {f"{item.name}:{item.arch}": item.version for item in closure}
         digest = hashlib.sha256(json.dumps([FORMAT, versions], sort_keys=True).encode()).hexdigest()
+        await flush(directory)
         write_json(directory / f"{spec.key}.json", {"versions": versions, "digest": digest})
         return Root(directory / spec.key, versions, digest)
 

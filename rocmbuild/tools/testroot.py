@@ -22,6 +22,7 @@ from rocmbuild.process import BASE_ENVIRONMENT, ProcessError, Runner
 from rocmbuild.tools.apt import LOCK, OUT_OF_STEP, Archive, out_of_step, tailed, with_usable_suites
 from rocmbuild.tools.aptconf import COMMON, PREFERENCES, configuration
 from rocmbuild.tools.emulation import Emulation, as_root
+from rocmbuild.tools.flush import flush
 from rocmbuild.tools.waiting import held
 from rocmbuild.workspace import remove_tree, write_text
 
@@ -92,6 +93,7 @@ async def make_base(spec: BaseSpec, directory: Path, runner: Runner) -> Path:
         unfinished = directory / f".{spec.key}.unfinished"
         try:
             await _make(spec, unfinished, runner)
+            await flush(unfinished)
             unfinished.rename(tarball)
         except ProcessError as error:
             raise RootError(
