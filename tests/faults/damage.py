@@ -16,7 +16,7 @@ _PLACES = {
     "source": "workspace/src/*/*/*/**/*",
     "source stamp": "workspace/src/*/*/*.json",
     "git": "cache/git/*.git/**/*",
-    "download": "cache/downloads/[0-9a-f]*/*",
+    "download": "cache/downloads/*/toywide*",
 }
 """Files by what they are; what Ninja made in a build tree is its own, and nobody else could tell what it should be."""
 
@@ -24,10 +24,15 @@ _PLACES = {
 def places(user: Toy) -> dict[str, list[Path]]:
     """Return the files that can be spoiled, by what they are."""
     found = {
-        name: [path for path in sorted(user.directory.glob(pattern)) if path.is_file() and not path.is_symlink()]
+        name: [path for path in sorted(user.directory.glob(pattern)) if _is_own(path, user.directory)]
         for name, pattern in _PLACES.items()
     }
     return {name: paths for name, paths in found.items() if paths}
+
+
+def _is_own(path: Path, directory: Path) -> bool:
+    """Return whether a file is the user's alone: the roots, and what they are made of, are shared by all tests."""
+    return path.is_file() and not path.is_symlink() and path.resolve().is_relative_to(directory.resolve())
 
 
 def damage(path: Path, chance: random.Random) -> str:

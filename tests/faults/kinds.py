@@ -121,6 +121,7 @@ def git_server(trial: Trial) -> Iterator[After]:
         trial.user.options += ["--mirror", f"https://forge.example/Toys/toywide=file://{trial.user.forge}/Toys/toywide"]
         trial.note(f"hung up after {', '.join(map(str, cuts))} bytes")
         trial.expect(trial.user.launch(), *FAILED)
+        cuts.clear()
         yield After(trial.user)
 
 
@@ -132,6 +133,7 @@ def file_server(trial: Trial) -> Iterator[After]:
         trial.user.options += ["--mirror", f"https://forge.example/Toys/toywide=http://{address}/Toys/toywide"]
         trial.note(f"answered {', '.join(answers)}")
         trial.expect(trial.user.launch(), *FAILED)
+        answers.clear()
         yield After(trial.user)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from socket import socket
@@ -15,9 +15,8 @@ EVERYTHING = 1 << 40
 
 
 @contextmanager
-def cut_git(forge: Path, cuts: Sequence[int]) -> Iterator[str]:
-    """Serve repositories; the first connections get some bytes only. Yields the address."""
-    left = list(cuts)
+def cut_git(forge: Path, left: list[int]) -> Iterator[str]:
+    """Serve repositories; connections get as many bytes as is ``left`` for them. Yields the address."""
 
     def answer(connection: socket) -> None:
         try:
@@ -30,9 +29,8 @@ def cut_git(forge: Path, cuts: Sequence[int]) -> Iterator[str]:
 
 
 @contextmanager
-def cut_downloads(forge: Path, answers: Sequence[str], part: float) -> Iterator[str]:
-    """Serve files; the first answers end after a ``part``, say that this is all, have other bytes, or are a 404."""
-    left = list(answers)
+def cut_downloads(forge: Path, left: list[str], part: float) -> Iterator[str]:
+    """Serve files; the answers ``left`` end after a ``part``, say that this is all, have other bytes, or are a 404."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
