@@ -36,6 +36,9 @@ class Node:
         """Return the machine the component is built for."""
         return _MACHINES[self.machine_name]
 
+    def __hash__(self) -> int:
+        return hash(self.component)  # few are of both machines, and this is asked for most of all
+
     def __str__(self) -> str:
         return self.component if self.machine is Machine.HOST else f"{self.component} ({self.machine_name})"
 

@@ -53,6 +53,15 @@ class Selection:
         """Return the names of all components of the release."""
         return frozenset(self.manifest.components)
 
+    @cached_property
+    def resolved(self) -> Recipes:
+        """Return what ``resolve`` does; several parts of a plan ask for it."""
+        components = self.manifest.components.items()
+        return {
+            machine: {name: _resolved(self, self.recipes[name], component, machine) for name, component in components}
+            for machine in self.machines
+        }
+
     def target_of(self, machine: Machine) -> Target:
         """Return what a machine is."""
         return self.build if self.build is not None and machine is Machine.BUILD else self.target
@@ -64,13 +73,7 @@ class Selection:
 
 def resolve(selection: Selection) -> Recipes:
     """Return the recipe of every component of the release for every machine, with its conditions decided."""
-    return {
-        machine: {
-            name: _resolved(selection, selection.recipes[name], component, machine)
-            for name, component in selection.manifest.components.items()
-        }
-        for machine in selection.machines
-    }
+    return selection.resolved
 
 
 def _resolved(selection: Selection, recipe: Recipe, component: Component, machine: Machine) -> Resolved:
