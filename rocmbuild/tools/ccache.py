@@ -21,8 +21,8 @@ from rocmbuild.tools.elf import inspect
 PACKAGE = "ccache"
 """The distribution's package."""
 
-COMPILE, PREPROCESS = "compile", "preprocess"
-"""Names of the two scripts: CMake starts a compiler with the one, ccache a preprocessor with the other."""
+COMPILE, PREPROCESS, RUN = "compile", "preprocess", "run"
+"""Names of the scripts: CMake starts compilers with the first, ccache preprocessors and compilers with the others."""
 
 LANGUAGES = ("C", "CXX", "HIP")
 
@@ -109,6 +109,7 @@ class Compilations:
             "CCACHE_DIR": self.directory,
             "CCACHE_MAXSIZE": f"{self.limit >> 20}Mi",
             "CCACHE_STATSLOG": self.log,
+            "CCACHE_PREFIX": f"{self.scripts}/{RUN}",
             "CCACHE_PREFIX_CPP": f"{self.scripts}/{PREPROCESS}",
             "CCACHE_EXTRAFILES": ":".join(self.unseen),
             # a header that comes to lie before another one is only seen by running the preprocessor
@@ -142,6 +143,7 @@ is_trusted() {{
   return 1
 }}
 is_trusted "$1" || plain "$@"
+command=
 for argument; do
   case $argument in
   -load | --config | -fopenmp-targets* | -P | @*) plain "$@" ;;
@@ -153,10 +155,27 @@ for argument; do
   *.bc | *-device-lib* | --config* | --rocm-path* | --hip-path* | -B* | -specs* | --specs* | -f*plugin*)
     is_trusted "$value" || plain "$@" ;;
   esac
+  quoted=
+  while true; do
+    case $argument in
+    *"'"*) quoted=$quoted${{argument%%"'"*}}"'\\''" argument=${{argument#*"'"}} ;;
+    *) break ;;
+    esac
+  done
+  command="$command '$quoted$argument'"
 done
 {exports}
-export CCACHE_COMPILERCHECK="string:$1 {identity}"
+export ROCMBUILD_COMMAND="$command"
+export CCACHE_COMPILERCHECK="string:{identity} $PWD$command"
 exec {command} "$@"
+"""
+
+_RUN = """\
+#!/bin/sh
+# Compile with the command line that there is without ccache, which changes it: clang names units of HIP after it.
+eval "set -- $ROCMBUILD_COMMAND"
+unset ROCMBUILD_COMMAND
+exec "$@"
 """
 
 _PREPROCESS = """\
@@ -183,7 +202,7 @@ test -n "$output" || cat "$file"
 
 
 def scripts(what: Compilations) -> dict[str, str]:
-    """Return the texts of both scripts by their names."""
+    """Return the texts of the scripts by their names."""
     exports = [f"export {key}={shlex.quote(value)}" for key, value in what.settings.items()]
     compiling = _COMPILE.format(
         log=shlex.quote(what.log),
@@ -192,7 +211,8 @@ def scripts(what: Compilations) -> dict[str, str]:
         identity=what.identity,
         command=shlex.join(what.command),
     )
-    return {COMPILE: compiling, PREPROCESS: _PREPROCESS.format(scratch=shlex.quote(what.scratch))}
+    preprocessing = _PREPROCESS.format(scratch=shlex.quote(what.scratch))
+    return {COMPILE: compiling, PREPROCESS: preprocessing, RUN: _RUN}
 
 
 def from_root(root: Path, place: str) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ def script(site: Site, name: str = "app") -> str:
     job = site.plan.job(name)
     asyncio.run(surroundings.make_prefix(site, job))
     place = compiler_cache.scripts(site, job)
-    assert {path.name for path in place.iterdir()} == {"compile", "preprocess"}
+    assert {path.name for path in place.iterdir()} == {"compile", "preprocess", "run"}
     return (place / "compile").read_text()
 
 

@@ -186,6 +186,36 @@ def test_two_compilers_of_one_name_are_two(tree):
     assert tree.counts() == Counts(0, 2)
 
 
+NAMING = """\
+#!/bin/sh
+case " $* " in
+*" -E "*) exec gcc "$@" ;;
+esac
+exec gcc "-DUNIT=\\"$(echo "$*" | cksum)\\"" "$@"
+"""
+
+
+def test_a_compiler_that_names_units_after_its_command_line_gives_the_same_names(tree):
+    """As clang does for HIP; ccache reorders arguments and adds some, which ``compile`` here would find out."""
+    path = tree.path / "naming/cc"
+    path.parent.mkdir()
+    path.write_text(NAMING)
+    path.chmod(0o755)
+    tree.write(trusted=(*tree.what.trusted, str(path.parent)))
+    (tree.path / "a.c").write_text("#ifdef UNIT\nconst char *unit = UNIT;\n#endif\n")
+    one, again, other = (tree.compile(*flags, compiler=str(path)) for flags in ((), (), ("-DOTHER",)))
+    assert one == again != other
+    assert tree.counts() == Counts(1, 2)
+
+
+def test_arguments_reach_the_compiler_as_they_are(tree):
+    (tree.path / "a.c").write_text("const char *text = TEXT;\n")
+    flags = ["-DTEXT=\"it's $HOME `x` \\\\ 'a'\"", "-DEMPTY=", "-DSPACE= "]
+    assert b"it's $HOME `x` \\ 'a'" in tree.compile(*flags)
+    assert tree.compile(*flags) == tree.compile(*flags)
+    assert tree.counts() == Counts(2, 1)
+
+
 def test_a_compiler_that_was_just_built_is_not_cached(tree):
     (tree.path / "build/gcc").symlink_to("/usr/bin/gcc")
     for _ in range(2):
