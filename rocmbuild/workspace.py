@@ -192,20 +192,39 @@ def waiting_lock(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file in one step, so that a reader sees the old or the new one, never a part."""
+    """Replace a file in one step, so that a reader sees the old or the new one, never a part.
+
+    The unfinished file has always the same name: what a killed run left of it, the next write takes up.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    with _locked(unfinished) as file:
+        try:
+            file.truncate(0)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
+            os.chmod(unfinished, 0o644)
+            os.replace(unfinished, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(unfinished)
+            raise
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[IO[str]]:
+    """Open a file for one run alone; one that had to wait may find that the file has got its final name meanwhile."""
+    while True:
+        with path.open("a", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                own = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            except FileNotFoundError:
+                own = False
+            if own:
+                yield file
+                return
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -225,8 +244,7 @@ def read_json(path: Path) -> Any:
 def new_directory(path: Path) -> Iterator[Path]:
     """Fill a temporary directory that takes the place of ``path`` only if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.????????"):  # by a killed run; the caller has the lock
-        remove_tree(left)
+    sweep(path)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     temporary.chmod(0o755)
     try:
@@ -236,6 +254,12 @@ def new_directory(path: Path) -> Iterator[Path]:
     except BaseException:
         remove_tree(temporary)
         raise
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed runs left of temporary directories for ``path``; the caller holds the lock of its place."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????"):
+        remove_tree(left)
 
 
 def remove_tree(path: Path) -> None:

@@ -135,7 +135,8 @@ class Repository:
         Raises UsageError if the commit has no directory ``subdir``, DamagedCache if objects are lost.
         """
         tree = await self._tree(commit, subdir, runner)
-        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".index.") as scratch:
+        # beside the tree: who makes that again removes what a killed run left of it
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}~") as scratch:
             env = {**self.environment, "GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": str(target)}
             alone = fresh(runner)
             try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from rocmbuild.errors import PackageError
 from rocmbuild.process import Runner
 from rocmbuild.tools.deb import compress
-from rocmbuild.workspace import remove_tree
+from rocmbuild.workspace import remove_tree, sweep
 
 INDICES = ("Packages", "Packages.gz", "Release")
 """What is written beside the debs, in this order: apt trusts Release to describe the others."""
@@ -30,6 +30,7 @@ async def write_repository(
     """
     _check_names(debs)
     out.mkdir(parents=True, exist_ok=True)
+    sweep(out)
     scratch = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
         for deb in debs:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from rocmbuild.workspace import (
     read_json,
     remove_tree,
     sha256_file,
+    sweep,
     tree_digest,
     waiting_lock,
     write_json,
@@ -260,6 +262,38 @@ def test_a_file_is_replaced_in_one_step(tmp_path):
     assert path.read_text(encoding="utf-8") == "new ü"
     assert path.stat().st_mode & 0o777 == 0o644
     assert listing(path.parent) == ["file"]
+
+
+def test_what_a_killed_run_left_of_a_file_is_taken_up(tmp_path):
+    (tmp_path / ".file.unfinished").write_text("much longer than what is written")
+    write_text(tmp_path / "file", "new")
+    assert (listing(tmp_path), (tmp_path / "file").read_text()) == (["file"], "new")
+
+
+def test_runs_that_write_one_file_at_once_do_not_mix_it(tmp_path):
+    def write(word):
+        for _ in range(50):
+            write_text(tmp_path / "file", word * 1000)
+
+    threads = [threading.Thread(target=write, args=(word,)) for word in "abc"]
+    for thread in threads:
+        thread.start()
+    seen = set()
+    while any(thread.is_alive() for thread in threads):
+        with contextlib.suppress(FileNotFoundError):
+            text = (tmp_path / "file").read_text()
+            seen.add((len(text), len({*text})))
+    for thread in threads:
+        thread.join()
+    assert seen <= {(1000, 1)}
+    assert listing(tmp_path) == ["file"]
+
+
+def test_directories_that_killed_runs_left_are_swept(tmp_path):
+    for name in (".out.abcd1234", ".out.abc", ".other.abcd1234", "out"):
+        (tmp_path / name / "x").mkdir(parents=True)
+    sweep(tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.abcd1234", ".out.abc", "out"]
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
