@@ -10,7 +10,7 @@ from conan.tools.files import copy
 class Component(ConanFile):
     """The facts of conandata.yml are options with defaults, so that ``conan list`` tells them; nobody sets them."""
 
-    package_type = "unknown"
+    package_type = "shared-library"  # its programs and libraries count when something runs
     virtualbuildenv = virtualrunenv = False  # or their scripts land in the package
     build_policy = "never"
 

@@ -56,7 +56,7 @@ def run(settings: Settings) -> int:
         raise UsageError(f"store {name} takes {action.usage or 'no words'}", hint=_usage(name))
     if settings.format not in ("table", "json"):
         raise UsageError(f"{settings.format!r} is neither table nor json", where="--format")
-    store = Store(settings.store, network_environment(settings.environ))
+    store = Store(settings.store, network_environment(settings.environ), tell=_tell)
     return asyncio.run(_run(action, Task(store, Runner(), settings, words)))
 
 

@@ -9,12 +9,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from rocmbuild.errors import StoreError
 from rocmbuild.process import BASE_ENVIRONMENT, ProcessError, Runner, describe_exit
 from rocmbuild.tools import conan
 from rocmbuild.tools.waiting import held
-from rocmbuild.workspace import remove_tree
+from rocmbuild.workspace import read_json, remove_tree
 
 
 class DamagedHome(StoreError):
@@ -34,6 +35,8 @@ class ConanHome:
     environment: Mapping[str, str] = field(default_factory=lambda: BASE_ENVIRONMENT)
     warn: Callable[[str], None] = warn_on_stderr
     program: Path | None = None
+    tell: Callable[[str], None] | None = None
+    """told that there is something to wait for"""
 
     @property
     def path(self) -> Path:
@@ -60,7 +63,7 @@ class ConanHome:
 
         What an earlier kill left is cleaned first. Programs inherit the lock: an orphan that still writes keeps it.
         """
-        async with held(self.directory / "lock", self.warn) as lock:
+        async with held(self.directory / "lock", self._wait) as lock:
             conan.prepare_home(self.path)
             own = replace(runner, inherit=(*runner.inherit, lock), tail=deque(maxlen=40))
             calls = Calls(self, own, self.program or conan.find_conan())
@@ -72,6 +75,10 @@ class ConanHome:
             yield calls  # not in a try: what fails or is interrupted leaves the mark, and is cleaned next time
             self._mark.unlink(missing_ok=True)
 
+    def _wait(self, _: str) -> None:
+        if self.tell is not None:
+            self.tell(f"waiting for another run that uses the store {self.directory}")
+
     @property
     def _mark(self) -> Path:
         return self.directory / "unfinished"
@@ -80,19 +87,21 @@ class ConanHome:
         """Remove what a call that did not end may have left: its entry, half a directory, temporary files."""
         try:
             changed = self._mark.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+        except FileNotFoundError:
             return
-        if changed:
-            self.forget(changed)
-            await calls.remove(changed)
-        await calls.attempt(["cache", "clean", "*", "--temp"])
-        remove_tree(conan.temporary(self.path))
-        conan.prepare_home(self.path)
+        self.forget(changed)
+        await calls.remove(changed)
+        await calls.tidy()
         self._mark.unlink(missing_ok=True)
 
     def place_file(self, name: str) -> Path:
         """Return the file that remembers an entry by ``name/version``."""
         return self.places / f"{name.replace('/', '-')}.json"
+
+    def remembered(self) -> list[dict[str, Any]]:
+        """Return what is remembered of all entries."""
+        found = (read_json(path) for path in self.places.glob("*.json"))
+        return [data for data in found if isinstance(data, dict) and isinstance(data.get("path"), str)]
 
     def forget(self, name: str) -> None:
         """Forget where an entry lies, before it is touched."""
@@ -160,6 +169,17 @@ class Calls:
             if remote is None and conan.is_damage(str(error)):
                 raise self.home.set_aside(str(error)) from error
             raise StoreError(f"conan list: {error}") from error
+
+    async def tidy(self) -> None:
+        """Remove temporary files, and directories of packages that never got into the database."""
+        home = self.home.path
+        await self.attempt(["cache", "clean", "*", "--temp"])
+        known = {(self.home.directory / str(data["path"])) for data in self.home.remembered()}
+        for place in sorted(conan.built_packages(home)):
+            if place not in known and not await self.attempt(["cache", "ref", str(place)]):
+                remove_tree(place.parent)
+        remove_tree(conan.temporary(home))
+        conan.prepare_home(home)
 
     async def recipes(self) -> list[str]:
         """Return all that is in the home as ``name/version``, also what was never finished."""

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from rocmbuild.errors import StoreError, UsageError, nearest
 from rocmbuild.process import Runner
+from rocmbuild.run.conan_home import Calls
 from rocmbuild.run.entry import to_entry
 from rocmbuild.run.store import Entry, Store
 from rocmbuild.tools import conan
@@ -54,12 +55,8 @@ async def add_remote(store: Store, remote: Remote, runner: Runner, secrets: Mapp
     _check_remote(remote)
     async with store.session(runner) as calls:
         await calls(["remote", "add", "--force", remote.name, remote.url])
-        own = f"_{remote.name.upper().replace('-', '_')}"
-        if not all(secrets.keys() & {name, f"{name}{own}"} for name in conan.CREDENTIALS):
-            return False
         async with _explained(remote):
-            await calls(["remote", "login", remote.name], secrets=secrets)
-    return True
+            return await _log_in(calls, remote, secrets)
 
 
 async def push(
@@ -72,6 +69,7 @@ async def push(
     remote = await _find(store, name, runner)
     chosen = choose((await store.entries(runner)).values(), components)
     async with store.session(runner) as calls, _explained(remote):
+        await _log_in(calls, remote, secrets)
         theirs = {package.reference for package in await calls.packages(remote.name, secrets=secrets)}
     missing = [entry for entry in chosen if entry.reference not in theirs]
     pushed = 0
@@ -96,6 +94,7 @@ async def pull(
     remote = await _find(store, name, runner)
     ours = await store.entries(runner)
     async with store.session(runner) as calls, _explained(remote):
+        await _log_in(calls, remote, secrets)
         packages = await calls.packages(remote.name, secrets=secrets)
     theirs = [entry for entry in map(to_entry, packages) if entry is not None]
     pulled = 0
@@ -116,13 +115,13 @@ async def save(store: Store, path: Path, components: Sequence[str], runner: Runn
     Raises UsageError if there are none or the file's name is not that of an archive.
     """
     if not path.name.endswith((".tgz", ".txz")):
-        raise UsageError(f"{path} is not named like an archive", hint=f"{path.with_suffix('.tgz')}, or .txz: smaller")
+        raise UsageError(f"{path} is not named like an archive", hint=f"{path.with_suffix('.tgz').name}, or .txz")
     if not path.parent.is_dir():
-        raise UsageError(f"there is no directory {path.parent}")
+        raise UsageError(f"there is no directory {path.parent}", hint="make it, or save somewhere else")
     chosen = choose((await store.entries(runner)).values(), components)
     whole = [entry for entry in chosen if await store.check(entry, runner) is not None]
     if not whole:
-        raise UsageError("the store has nothing to save", where=str(store.directory))
+        raise UsageError(f"the store {store.directory} has nothing to save", hint="rocmbuild build fills it")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as directory:
         temporary, names = Path(directory) / path.name, Path(directory) / "list.json"
         names.write_text(conan.package_list(entry.reference for entry in whole), encoding="utf-8")
@@ -221,6 +220,15 @@ async def _find(store: Store, name: str, runner: Runner) -> Remote:
         hint = nearest(name, known) if known else "rocmbuild store add-remote NAME URL"
         raise UsageError(f"there is no remote {name}", hint=hint)
     return known[name]
+
+
+async def _log_in(calls: Calls, remote: Remote, secrets: Mapping[str, str]) -> bool:
+    """Log in as who the user's environment says, whoever was before; return whether it says somebody."""
+    own = f"_{re.sub('[^A-Z0-9]', '_', remote.name.upper())}"
+    if not all(secrets.keys() & {name, f"{name}{own}"} for name in conan.CREDENTIALS):
+        return False
+    await calls(["remote", "login", remote.name], secrets=secrets)
+    return True
 
 
 def _check_remote(remote: Remote) -> None:

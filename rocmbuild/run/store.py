@@ -186,6 +186,7 @@ class Store(ConanHome):
 
     async def _export(self, draft: Path, entry: Entry, requires: Sequence[str], runner: Runner) -> Entry:
         name = f"{entry.component}/{entry.version}+{entry.key}"
+        await replace(runner).run(["sync", "--file-system", str(draft)])  # before anything says that it is there
         async with self.session(runner, changes=name) as calls:
             there = self._remembered(name)
             if there is not None and there[0].serves(entry) and there[1].is_dir():  # another run was faster
@@ -195,7 +196,6 @@ class Store(ConanHome):
                 await calls.remove(name)
             needed = tuple(need for need in requires if self.place_file(need).exists())
             kept, place = await _exported(calls, draft, replace(entry, requires=needed))
-            await calls.runner.run(["sync", "--file-system", str(place)])  # before anything says that it is there
             self.remember(kept, place)
         return kept
 

@@ -111,7 +111,8 @@ async def _clean(store: Store, runner: Runner) -> int:
         ours = {entry.name for entry in map(to_entry, packages) if entry is not None}
         for name in sorted({*await calls.recipes()} - ours):
             await calls.remove(name)
-        await calls(["cache", "clean", "*", "--source", "--build", "--download", "--temp"])
+        await calls(["cache", "clean", "*", "--source", "--build", "--download"])
+        await calls.tidy()
     known = {store.place_file(name).name for name in ours}
     for path in store.places.glob("*.json"):
         if path.name not in known:

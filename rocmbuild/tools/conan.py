@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,11 @@ def temporary(home: Path) -> Path:
 def database(home: Path) -> Path:
     """Return the file that is there as soon as the home has had a package."""
     return home / "p" / "cache.sqlite3"
+
+
+def built_packages(home: Path) -> Iterator[Path]:
+    """Return the directories of packages that were exported, finished or not; pulled ones lie elsewhere."""
+    return (home / "p" / "b").glob("*/p")
 
 
 def home_environment(home: Path, environment: Mapping[str, str]) -> dict[str, str]:
