@@ -222,3 +222,17 @@ def test_memory_is_limited_by_a_control_group_of_version_1(tmp_path):
 
 def test_memory_without_control_groups(tmp_path):
     assert machine(tmp_path, "") == 7 << 30
+
+
+def test_the_store_is_in_the_cache_unless_somebody_says_where(tmp_path):
+    assert settings(tmp_path, "--cache", "here").store == tmp_path / "here" / "store"
+    assert settings(tmp_path, "--store", "there", "--cache", "here").store == tmp_path / "there"
+    assert settings(tmp_path, file="store: shared\nreuse: false\n").store == tmp_path / "shared"
+    assert (settings(tmp_path).reuse, settings(tmp_path, "--reuse").reuse) == (False, True)
+
+
+def test_actions_of_the_store_and_their_words(tmp_path):
+    found = settings(tmp_path, "store", "gc", "--keep-days", "3", "--keep-size", "1G")
+    assert (found.topic, found.components, found.keep_days, found.keep_size) == ("gc", (), 3, 1 << 30)
+    found = settings(tmp_path, "store", "push", "team", "hip")
+    assert (found.topic, found.components, found.reuse) == ("push", ("team", "hip"), True)

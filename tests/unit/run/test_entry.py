@@ -6,6 +6,7 @@ import re
 import pytest
 
 from rocmbuild.errors import StoreError
+from rocmbuild.model.catalog import make_catalog
 from rocmbuild.run.entry import Entry, clean_version, describe, fault_of, fill, prefixes, to_entry
 from rocmbuild.tools.conan import Package
 from rocmbuild.workspace import tree_digest
@@ -155,3 +156,7 @@ def test_an_entry_serves_where_it_has_as_much():
     assert not bare.serves(whole)
     assert not whole.serves(Entry("rocr", "1", KEY, "", "e" * 64, None, None))
     assert not whole.serves(Entry("rocr", "1", KEY, "", DIGEST, "c" * 64, "b" * 64))
+
+
+def test_what_conan_is_given_is_no_recipe_of_a_component():
+    assert "conan" not in make_catalog().recipes()
