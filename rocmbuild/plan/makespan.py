@@ -76,21 +76,22 @@ def bound(works: Iterable[Work], slots: float, longest: Mapping[str, float] | No
 def longest_paths(works: Iterable[Work], slots: float) -> dict[str, float]:
     """Return for each task the seconds from its start to the end of the longest path, each alone on all slots."""
     works = list(works)
-    return remaining(works, {work.name: work.least(slots) for work in works})
+    return remaining({work.name: work.needs for work in works}, {work.name: work.least(slots) for work in works})
 
 
-def remaining(works: Iterable[Work], seconds: Mapping[str, float]) -> dict[str, float]:
-    """Return for each task the seconds from its start to the end of the longest path through it."""
-    users, waiting = _edges(works)
-    order = [name for name, count in waiting.items() if count == 0]
-    for name in order:  # grows while it is walked
-        for user in users[name]:
-            waiting[user] -= 1
-            if waiting[user] == 0:
-                order.append(user)
+def remaining(needs: Mapping[str, Iterable[str]], seconds: Mapping[str, float]) -> dict[str, float]:
+    """Return for each task the seconds from its start to the end of the longest path through it.
+
+    ``needs`` are the tasks that have to be done before each; others than those in ``seconds`` do not count.
+    """
+    import networkx as nx  # late: to load it takes longer than a run in which nothing is to be ordered
+
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_nodes_from(seconds)
+    graph.add_edges_from((need, name) for name in seconds for need in needs[name] if need in seconds)
     found: dict[str, float] = {}
-    for name in reversed(order):
-        found[name] = seconds[name] + max((found[user] for user in users[name]), default=0.0)
+    for name in reversed(list(nx.topological_sort(graph))):
+        found[name] = seconds[name] + max((found[user] for user in graph.successors(name)), default=0.0)
     return found
 
 

@@ -8,11 +8,11 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 from rocmbuild import events
 from rocmbuild.errors import OutOfMemory, RocmBuildError, refusal
+from rocmbuild.plan.makespan import remaining
 from rocmbuild.process import Runner
 from rocmbuild.run.failure import complete, lacks_memory, out_of_memory
 from rocmbuild.run.governor import Governor, size
@@ -48,18 +48,6 @@ class Taken:
         self.memory = max(self.memory, watch.memory)
 
 
-def remaining_paths(tasks: Iterable[Task]) -> dict[str, float]:
-    """Return for each task the estimated seconds from its start to the end of the longest path through it."""
-    by_name = {task.name: task for task in tasks}
-    remaining: dict[str, float] = {}
-    after: dict[str, float] = {}  # of what comes after a task, the longest
-    for name in reversed(tuple(TopologicalSorter({task.name: task.needs for task in by_name.values()}).static_order())):
-        remaining[name] = by_name[name].cost + after.get(name, 0.0)
-        for need in by_name[name].needs:
-            after[need] = max(after.get(need, 0.0), remaining[name])
-    return remaining
-
-
 @dataclass
 class Scheduler:
     """Run tasks side by side within ``resources``; what happens is told through ``emit``.
@@ -84,7 +72,7 @@ class Scheduler:
     async def run(self, tasks: Iterable[Task]) -> Outcome:
         """Run all tasks; cancelling this stops every program they started."""
         tasks = list(tasks)
-        self._priority = remaining_paths(tasks)
+        self._priority = remaining({task.name: task.needs for task in tasks}, {task.name: task.cost for task in tasks})
         self._ended = {task.name: asyncio.Event() for task in tasks}
         first = sorted(tasks, key=lambda task: -self._priority[task.name])  # whoever asks first gets a free token
         running = [asyncio.create_task(self._task(task)) for task in first]

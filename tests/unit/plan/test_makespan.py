@@ -44,7 +44,13 @@ def test_needs_that_are_not_among_the_tasks_are_there_already():
 def test_the_rest_of_the_path_counts_to_the_end():
     chain = [rigid("a", 1.0), rigid("b", 5.0, "a"), rigid("c", 2.0, "a"), rigid("d", 1.0, "b", "c"), rigid("e", 9.0)]
     seconds = {work.name: work.cpu for work in chain}
-    assert remaining(chain, seconds) == {"a": 7.0, "b": 6.0, "c": 3.0, "d": 1.0, "e": 9.0}
+    assert remaining({work.name: work.needs for work in chain}, seconds) == {
+        "a": 7.0,
+        "b": 6.0,
+        "c": 3.0,
+        "d": 1.0,
+        "e": 9.0,
+    }
 
 
 def test_the_longest_path_goes_first():
@@ -109,7 +115,7 @@ def test_the_longest_path_first_is_near_the_bound_and_better_than_any_order(slot
         noisy = {work.name: work.cpu * 2 ** generator.uniform(-1, 1) for work in works}
         orders = {
             "exact": None,
-            "noisy": remaining(works, noisy),
+            "noisy": remaining({work.name: work.needs for work in works}, noisy),
             "topological": {work.name: -number for number, work in enumerate(works)},
         }
         for name, priority in orders.items():

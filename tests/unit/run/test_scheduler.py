@@ -13,7 +13,7 @@ import pytest
 from rocmbuild import events, process
 from rocmbuild.errors import OutOfMemory, StepError
 from rocmbuild.run.resources import Jobserver, Memory, Resources
-from rocmbuild.run.scheduler import Scheduler, remaining_paths
+from rocmbuild.run.scheduler import Scheduler
 from rocmbuild.run.task import Step, Task, Uses
 
 
@@ -72,17 +72,6 @@ def bench(tmp_path):
 
 async def fail(context):
     raise StepError("it broke", where="step", hint="mend it")
-
-
-def test_the_longest_remaining_path_of_each_task(bench):
-    tasks = [
-        bench.task("a", cost=1),
-        bench.task("b", "a", cost=10),
-        bench.task("c", "a", cost=2),
-        bench.task("d", "b", "c", cost=5),
-        bench.task("e", cost=7),
-    ]
-    assert remaining_paths(tasks) == {"a": 16, "b": 15, "c": 7, "d": 5, "e": 7}
 
 
 def test_nothing_to_do(bench):
