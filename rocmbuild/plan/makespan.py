@@ -84,7 +84,9 @@ def remaining(needs: Mapping[str, Iterable[str]], seconds: Mapping[str, float]) 
 
     ``needs`` are the tasks that have to be done before each; others than those in ``seconds`` do not count.
     """
-    import networkx as nx  # late: to load it takes longer than a run in which nothing is to be ordered
+    if not seconds:
+        return {}
+    import networkx as nx  # late: to load it takes longer than all of a run in which nothing is to be ordered
 
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(seconds)
