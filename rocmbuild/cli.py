@@ -194,9 +194,10 @@ def _report_bug(bug: BaseException, error: BaseException, words: Sequence[str]) 
 
 def _let_go_of_output() -> None:
     """End quietly when the reader (``| head``) has gone; what is still buffered goes nowhere."""
-    try:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
-    except (OSError, ValueError):
-        pass  # standard output is not a file: nothing is left to flush
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
+        except (OSError, ValueError):
+            continue  # it is not a file: nothing is left to flush

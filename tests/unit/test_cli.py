@@ -216,6 +216,13 @@ def test_an_output_that_is_a_file_on_a_full_disk(told):
     assert not told or "Traceback" not in done.stderr
 
 
+def test_an_output_that_may_not_grow(tmp_path):
+    with (tmp_path / "output").open("w") as file:
+        argv = ["prlimit", "--fsize=20", "--", sys.executable, "-m", "rocmbuild", "list", "nothing"]
+        done = subprocess.run(argv, stdout=file, stderr=file, check=False)
+    assert (done.returncode, (tmp_path / "output").read_text()) == (1, "rocmbuild: error: no")
+
+
 def test_files_that_may_not_grow_are_no_bug_of_ours():
     found = refusal(OSError(errno.EFBIG, "File too large"))
     assert found is not None
