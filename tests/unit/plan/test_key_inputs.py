@@ -291,6 +291,7 @@ TABLE: Mapping[type, Mapping[str, Flip]] = {
         "build_programs": Flip(recipe("tool", build_programs="sbin"), OWN - STATIC, ("programs",), cross=True),
         "writable_source": Flip(recipe(writable_source=True), OWN, ("writable_source",)),
         "memory": Flip(recipe(memory=1), NOTHING),
+        "memory_per_link": Flip(recipe(memory_per_link=1), NOTHING),
         "cost": Flip(recipe(cost=1.0), NOTHING),
         "home": Flip(recipe(home="{prefix}/lib/app"), OWN, ("variables",)),
         "needs": Flip(needs(libs=()), NEED, ("needs",)),
@@ -602,12 +603,14 @@ OTHER_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "keep-going": (),
     "workspace": ("{directory}/elsewhere",),
     "cache": ("{directory}/cache",),
+    "store": ("{directory}/store",),
+    "reuse": (),
     "targets": ("{directory}/other",),
     "config": ("{directory}/config.yaml",),
     "events": ("{directory}/events",),
 }
 
-NOT_OF_A_PLAN = {"branch", "format", "why", "verify", "fix", "host", "verbosity"}
+NOT_OF_A_PLAN = {"branch", "format", "why", "verify", "fix", "host", "verbosity", "keep-size", "keep-days"}
 """Options that name the release, say what is printed of the plan, or are those of other verbs."""
 
 
@@ -647,7 +650,7 @@ def test_an_option_that_says_what_is_built_moves_the_keys(user, name):
 
 def test_no_other_option_moves_a_key(user):
     assert user.row(*spoken(user, OTHER_OPTIONS, *OTHER_OPTIONS), "-vv") == user.row()
-    assert user.row("--jobs", "1", "--memory", "1G", "-q") == user.row()
+    assert user.row("--jobs", "1", "--memory", "1G", "--no-reuse", "-q") == user.row()
 
 
 def test_neither_user_nor_home_nor_place_nor_time_nor_chance_moves_a_key(user, tmp_path):
