@@ -22,7 +22,7 @@ INTERRUPTED = 130
 PIPE_CLOSED = 141
 """What a shell reports for a program that SIGPIPE ended."""
 
-GARBAGE = 50_000
+GARBAGE = 500_000
 """Objects after which Python looks for cycles; by default, that is a tenth of a run with nothing to do."""
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from rocmbuild.commands.checks import require_sandbox
 from rocmbuild.commands.session import Session, open_session
 from rocmbuild.errors import UsageError
+from rocmbuild.plan.graph import Node
 from rocmbuild.plan.plan import Job
 from rocmbuild.process import Runner, network_environment
 from rocmbuild.run import surroundings
@@ -71,7 +72,7 @@ async def _make_roots(session: Session, runner: Runner) -> None:
 
 async def _sources(site: Site, session: Session, job: Job, runner: Runner) -> None:
     for name in (job.node.component, *job.recipe.needs.sources):
-        wanted = session.plan.at(replace(job.node, component=name))
+        wanted = session.plan.at(Node(name, job.node.machine_name))
         source, place = wanted.component.source, site.source(wanted)
         if source.kind == "none":
             place.mkdir(parents=True, exist_ok=True)

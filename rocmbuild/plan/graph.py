@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
-from operator import attrgetter
+from typing import NamedTuple
 
 from rocmbuild.errors import UsageError, nearest
 from rocmbuild.model.recipe import Resolved
@@ -21,26 +21,23 @@ class Machine(enum.Enum):
     HOST = "host"
 
 
+_HOST = Machine.HOST.value
 _MACHINES: Mapping[str, Machine] = {machine.value: machine for machine in Machine}
 
 
-@dataclass(frozen=True, order=True)
-class Node:
+class Node(NamedTuple):
     """A component for one machine; in a native build every node is for the host machine."""
 
     component: str
-    machine_name: str = Machine.HOST.value
+    machine_name: str = _HOST
 
     @property
     def machine(self) -> Machine:
         """Return the machine the component is built for."""
         return _MACHINES[self.machine_name]
 
-    def __hash__(self) -> int:
-        return hash(self.component)  # few are of both machines, and this is asked for most of all
-
     def __str__(self) -> str:
-        return self.component if self.machine is Machine.HOST else f"{self.component} ({self.machine_name})"
+        return self.component if self.machine_name == _HOST else f"{self.component} ({self.machine_name})"
 
 
 BUILD_EDGES = frozenset({"tools", "libs", "sources", "twin"})
@@ -118,7 +115,7 @@ def order(graph: Graph) -> list[Node]:
 
 def visible(graph: Graph, node: Node) -> list[Node]:
     """Return the nodes whose outputs ``node`` may see, sorted: the tools and libs it declares, transitively."""
-    return sorted(graph.visible[node], key=attrgetter("component", "machine_name"))
+    return sorted(graph.visible[node])
 
 
 def twin(node: Node, recipes: Recipes) -> Node | None:

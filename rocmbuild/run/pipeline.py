@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rocmbuild.errors import UsageError
@@ -84,7 +84,7 @@ class Pipeline:
         plan = self.site.plan
         if job.twin is not None:
             return [other for other in (plan.at(job.twin),) if _has_source(other)]
-        read = (plan.at(replace(job.node, component=name)) for name in job.recipe.needs.sources)
+        read = (plan.at(Node(name, job.node.machine_name)) for name in job.recipe.needs.sources)
         return [other for other in (job, *read) if _has_source(other)]
 
     def _component_task(self, job: Job, working: set[Node]) -> Task:

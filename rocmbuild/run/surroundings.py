@@ -89,7 +89,7 @@ def native_programs(site: Site, needs: Iterable[Node]) -> dict[str, Path]:
         if needed.recipe.build_programs is None or root is None:
             continue
         place = f"{needed.values[f'home:{need.component}']}/{needed.recipe.build_programs}"
-        provider = root.path if needed.provided else site.stage(replace(need, machine_name=Machine.BUILD.value))
+        provider = root.path if needed.provided else site.stage(Node(need.component, Machine.BUILD.value))
         found[place] = provider / place[1:]
     return found
 
