@@ -293,7 +293,7 @@ VERBS = {
             "remove build trees and stage trees",
             "[COMPONENT...]",
             (*_AREA, *_COMMON),
-            (("rocmbuild clean rocr", "build that one from zero next time"),),
+            (("rocmbuild clean rocr", "the store keeps what it has of it; build --no-reuse from zero"),),
         ),
     )
 }
