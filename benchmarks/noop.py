@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -54,7 +55,8 @@ def dry(build: Sandboxed) -> Sandboxed:
 def once(commands: Sequence[Sequence[str]]) -> Usage:
     """Run commands one after another and return what all of them took."""
     begun = time.monotonic()
-    usages = [run(command, interval=None) for command in commands]
+    environ = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    usages = [run(command, env=environ, interval=None) for command in commands]
     return Usage(time.monotonic() - begun, sum(usage.cpu for usage in usages))
 
 
