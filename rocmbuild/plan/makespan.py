@@ -10,7 +10,6 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from graphlib import TopologicalSorter
 
 _DONE = 1e-9
 """Seconds of a slot; less work than this is a rounding error."""
@@ -85,14 +84,16 @@ def remaining(needs: Mapping[str, Iterable[str]], seconds: Mapping[str, float]) 
 
     ``needs`` are the tasks that have to be done before each; others than those in ``seconds`` do not count.
     """
-    known = {name: [need for need in needs[name] if need in seconds] for name in seconds}
+    if not seconds:
+        return {}
+    import networkx as nx  # late: to load it takes longer than all of a run in which nothing is to be ordered
+
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_nodes_from(seconds)
+    graph.add_edges_from((need, name) for name in seconds for need in needs[name] if need in seconds)
     found: dict[str, float] = {}
-    after: dict[str, float] = {}  # of what comes after a task, the longest
-    for name in reversed(tuple(TopologicalSorter(known).static_order())):
-        total = found[name] = seconds[name] + after.get(name, 0.0)
-        for need in known[name]:
-            if total > after.get(need, 0.0):
-                after[need] = total
+    for name in reversed(list(nx.topological_sort(graph))):
+        found[name] = seconds[name] + max((found[user] for user in graph.successors(name)), default=0.0)
     return found
 
 
