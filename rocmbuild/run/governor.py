@@ -2,6 +2,7 @@
 
 First no further compilers are started, then the youngest are paused, and only if what goes on still grows the
 youngest of the paused is ended: its step is repeated alone. A paused compiler keeps its token: nobody takes its place.
+Only what ends with us is paused, in a sandbox; on the host it would stay stopped for ever if we were killed.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ FREQUENT = 0.05
 PRESSURE = 20.0
 """Percent of the last ten seconds in which somebody on this machine waited for memory (see /proc/pressure/memory)."""
 
-STALL = 5.0
+STALL = 10.0
 """Seconds without any progress of the jobs that go on, after which they may be waiting for a paused one."""
 
 BUSY = 0.1
@@ -77,6 +78,10 @@ class Job:
         return sum(member.process.cpu for member in self.members)
 
     @property
+    def ends_with_us(self) -> bool:
+        return procfs.in_namespace(self.members[0].process.pid)
+
+    @property
     def name(self) -> str:
         """Return the name of the process that takes most."""
         return max(self.members, key=lambda member: member.process.memory).process.name
@@ -105,7 +110,8 @@ class Governor:
     _paused: dict[int, float] = field(default_factory=dict)
     """when a group was paused"""
     _excused: set[int] = field(default_factory=set)
-    _before: int = 0
+    _before: tuple[float, int] = (0.0, 0)
+    """when the last sample was, and its memory"""
     _ending: set[int] = field(default_factory=set)
     _progress: tuple[float, float] = (0.0, 0.0)
     """when the jobs that go on were seen to compute, and their CPU seconds then"""
@@ -116,8 +122,7 @@ class Governor:
         """Act on a sample; return the seconds until the next one."""
         if self._closed:
             return INTERVAL
-        used = sample.memory + max(0, sample.memory - self._before)  # it may have grown as much until the next look
-        self._before = sample.memory
+        used = self._expected(sample.memory)
         found = jobs(sample)
         alive = {job.group for job in found}
         self._paused = {group: since for group, since in self._paused.items() if group in alive}
@@ -125,11 +130,18 @@ class Governor:
         self._ending &= alive
         self._narrow(used)
         if used > OVER * self.budget and not self._ending:  # it takes a moment to give memory back
-            self._end([job for job in found if job.group in self._paused])
+            self._end(found)
         self._pause(used, [job for job in found if job.group not in self._paused])
         self._resume(used, [job for job in found if job.group not in self._paused])
         self._tell_of_the_largest(sample)
         return FREQUENT if used > CLOSE * self.budget else INTERVAL
+
+    def _expected(self, memory: int) -> int:
+        """Return what may be taken at the next look, if it goes on as it did since the last one."""
+        now = time.monotonic()
+        seconds, growth = now - self._before[0], memory - self._before[1]
+        self._before = (now, memory)
+        return memory + max(0, int(growth * FREQUENT / max(seconds, FREQUENT)))
 
     def close(self) -> None:
         """Let everything go on and pause nothing more; who is to be stopped can only then do so."""
@@ -161,6 +173,8 @@ class Governor:
             job = running.pop()
             if job.group in self._excused or (used <= FULL * self.budget and job.memory > SMALL * self.budget):
                 continue
+            if not job.ends_with_us:
+                continue
             if procfs.send_group(job.group, signal.SIGSTOP):
                 self._paused[job.group] = time.monotonic()
                 self._progress = (time.monotonic(), -1.0)
@@ -169,10 +183,11 @@ class Governor:
             if used <= OVER * self.budget:
                 return
 
-    def _end(self, paused: list[Job]) -> None:
-        """End the youngest paused job that has memory to give back."""
-        job = next((job for job in reversed(paused) if job.memory > SMALL * self.budget), None)
-        if job is not None and procfs.send_group(job.group, signal.SIGKILL):
+    def _end(self, found: list[Job]) -> None:
+        """End the youngest job that has memory to give back, unless it is the only one: a paused one if that can be."""
+        ending = [job for job in found if job.group in {*self._paused, *self._excused} or not job.ends_with_us]
+        job = next((job for job in reversed(ending) if job.memory > SMALL * self.budget), None)
+        if job is not None and len(found) > 1 and procfs.send_group(job.group, signal.SIGKILL):
             job.watch.crowded_out = True
             self._ending.add(job.group)
             self.note(job.watch.task, f"ended {job.name}: there is no room for the {size(job.memory)} it has")

@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,55 +26,71 @@ from rocmbuild.tools.cmake import find_build_tools
 MIB = 1 << 20
 
 GROW = """\
-import sys, time
+import os, sys, time
+open("begun", "w").close()
 held = []
 for _ in range(int(sys.argv[1]) // 5):
     held.append(bytearray(b"x") * (5 << 20))
-    time.sleep(0.01)
+    time.sleep(0.03)
 open("grown", "w").close()
-time.sleep(float(sys.argv[2]))
+end = time.monotonic() + float(sys.argv[2])
+while time.monotonic() < end and not os.path.exists("release"):
+    pass
 open(sys.argv[3], "w").close()
 """
-"""Take memory step by step up to some MiB, say so, keep it for some seconds, say that it is done."""
+"""Take memory step by step up to some MiB, say so, compute for some seconds, say that it is done."""
 
 
 def tree_of(directory: Path, *commands: str) -> Path:
-    """Make a build tree with an edge for each command; ``grow MIB SECONDS`` takes memory, ``after TREE`` waits."""
+    """Make a build tree with an edge for each command; ``grow MIB SECONDS`` takes memory."""
     directory.mkdir()
     (directory / "grow.py").write_text(GROW)
     text = "rule run\n  command = $command\n"
     for number, command in enumerate(commands):
-        grown = command.replace("grow", f"{sys.executable} -S grow.py")
-        grown = re.sub(r"after (\w+)", r"while ! test -e ../\1/grown; do sleep 0.05; done", grown)
+        grown = re.sub(r"^grow ", f"{sys.executable} -S grow.py ", command)
         text += f"build done{number}: run\n  command = {grown} done{number}\n"
     (directory / "build.ninja").write_text(text)
     return directory
 
 
+FOLLOW = "while ! test -e ../large/grown; do sleep 0.05; done; touch"
+"""Wait until the job of another tree has all its memory."""
+
+
 class Bench:
     """A meter and a governor over real Ninjas, and somebody outside who watches them."""
 
-    def __init__(self, directory: Path, pressure: str = "") -> None:
+    def __init__(self, directory: Path, sandbox: tuple[str, ...]) -> None:
         self.directory = directory
+        self.sandbox = sandbox
         self.notes: list[tuple[str, str]] = []
         self.peak = 0
         self.most_paused = 0
-        (directory / "pressure").write_text(pressure)
+        (directory / "pressure").touch()
 
-    def run(self, room: int, *trees: Path, tokens: int = 4, during=None):
-        """Build trees side by side within ``room`` MiB beside our own process; return the watches."""
-        return asyncio.run(asyncio.wait_for(self._run(room, trees, tokens, during), 90))
+    def run(self, room: int, *trees: Path, after: str | None = None, during=None):
+        """Build trees side by side within ``room`` MiB beside our own process; return the watches.
 
-    async def _run(self, room, trees, tokens, during):
+        Each begins when the one before it has ``begun`` or ``grown``, if ``after`` says so.
+        """
+        return asyncio.run(asyncio.wait_for(self._run(room, trees, after, during), 60))
+
+    async def _after(self, tree, after, trees):
+        number = trees.index(tree)
+        while after is not None and number and not (trees[number - 1] / after).exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        return await self._build(tree)
+
+    async def _run(self, room, trees, after, during):
         self.own = procfs.read(os.getpid()).memory
         self.budget = self.own + room * MIB
         self.meter = Meter()
-        with Jobserver(self.directory / "fifo", tokens).open() as self.jobserver:
+        with Jobserver(self.directory / "fifo", 4).open() as self.jobserver:
             self.governor = Governor(
                 self.jobserver, self.budget, lambda *note: self.notes.append(note), self.directory / "pressure"
             )
             helpers = [asyncio.create_task(self.meter.run(self.governor.look)), asyncio.create_task(self._observe())]
-            building = asyncio.gather(*(self._build(tree) for tree in trees), return_exceptions=True)
+            building = asyncio.gather(*(self._after(tree, after, trees) for tree in trees), return_exceptions=True)
             try:
                 if during is not None:
                     await during(building)
@@ -92,7 +111,7 @@ class Bench:
                 runner = Runner(on_start=lambda pid: self.meter.started(watch, pid), on_end=watch.ended)
                 runner.log = tree / "log"
                 try:
-                    await runner.run([str(find_build_tools().ninja), "-C", str(tree)], env=env)
+                    await runner.run([*self.sandbox, str(find_build_tools().ninja), "-C", str(tree)], env=env)
                 except ProcessError as error:
                     error.watch = watch
                     raise
@@ -112,9 +131,19 @@ def in_fifo(jobserver):
     return 0
 
 
+SANDBOX = ("bwrap", "--unshare-user", "--unshare-pid", "--dev-bind", "/", "/", "--proc", "/proc", "--new-session")
+
+
 @pytest.fixture
 def bench(tmp_path):
-    return Bench(tmp_path)
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    return Bench(tmp_path, (*SANDBOX, "--die-with-parent", "--"))
+
+
+@pytest.fixture
+def host(tmp_path):
+    return Bench(tmp_path, ())
 
 
 def stopped():
@@ -143,20 +172,26 @@ def test_memory_stays_within_the_budget_and_everything_gets_done(bench, tmp_path
 
 
 def test_jobs_that_have_just_begun_wait_until_there_is_room(bench, tmp_path):
-    """What is large goes on; a job that begins meanwhile is paused before it has taken anything, and then gets done."""
-    trees = [tree_of(tmp_path / "large", "grow 170 1.5"), tree_of(tmp_path / "late", "after large; grow 100 0.1")]
-    results = bench.run(200, *trees)
+    """A job that begins when another one is large is paused before it has taken much, and gets done later."""
+    large, late = tree_of(tmp_path / "large", "grow 170 30"), tree_of(tmp_path / "late", FOLLOW, "grow 100 0.1")
+    text = (late / "build.ninja").read_text()
+    (late / "build.ninja").write_text(text.replace("build done1: run", "build done1: run done0"))
+
+    async def release(building):
+        while not bench.most_paused:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        (large / "release").touch()
+
+    results = bench.run(200, large, late, after="begun", during=release)
     assert not any(isinstance(result, Exception) for result in results)
     assert bench.peak <= bench.budget
-    assert bench.most_paused > 0
-    assert {path.name for path in tmp_path.glob("*/done*")} == {"done0"}
-    assert len(list(tmp_path.glob("*/done*"))) == 2
+    assert (late / "done1").exists()
 
 
 def test_who_has_no_room_left_is_ended_and_that_is_said(bench, tmp_path):
     """Two jobs that take two thirds each cannot both be kept: the younger one gives its memory back."""
-    trees = [tree_of(tmp_path / "old", "grow 200 0.5"), tree_of(tmp_path / "young", "sleep 0.1 && grow 200 0.5")]
-    old, young = bench.run(300, *trees)
+    trees = [tree_of(tmp_path / "old", "grow 200 0.5"), tree_of(tmp_path / "young", "grow 200 0.5")]
+    old, young = bench.run(300, *trees, after="begun")
     assert not isinstance(old, Exception)
     assert isinstance(young, ProcessError)
     assert young.watch.crowded_out
@@ -217,11 +252,13 @@ def test_a_program_with_paused_jobs_can_be_stopped_at_once(bench, tmp_path, proc
 
 
 def test_who_waits_for_a_paused_job_gets_it_back(bench, tmp_path, monkeypatch):
-    """The second job has to wait for the first, which is paused since it is the younger one."""
-    monkeypatch.setattr(module, "STALL", 0.5)
-    monkeypatch.setattr(module, "ROOMY", 0.0)
-    trees = tree_of(tmp_path / "old", "after young; touch"), tree_of(tmp_path / "young", "sleep 0.3 && grow 140 0.1")
-    results = bench.run(150, *trees)
+    """The older job waits for the younger one, which is paused since it takes much."""
+    for name, value in {"STALL": 0.5, "ROOMY": 0.0, "HIGH": 0.3, "FULL": 0.35}.items():
+        monkeypatch.setattr(module, name, value)
+    os.mkfifo(tmp_path / "queue")
+    old = tree_of(tmp_path / "old", "touch begun; cat ../queue; touch")
+    young = tree_of(tmp_path / "young", "grow 140 0.1 done && echo > ../queue; touch")
+    results = bench.run(400, old, young, after="begun")
     assert not any(isinstance(result, Exception) for result in results)
     assert bench.most_paused > 0
 
@@ -254,6 +291,54 @@ def test_a_machine_that_does_not_tell_its_pressure(bench, tmp_path):
     (tmp_path / "pressure").unlink()
     bench.run(1000, tree_of(tmp_path / "a", "grow 10 0.3"))
     assert bench.notes == []
+
+
+def test_on_the_host_nothing_is_paused_and_memory_stays_within_the_budget(host, tmp_path):
+    trees = [tree_of(tmp_path / "old", "grow 200 0.5"), tree_of(tmp_path / "young", "grow 200 0.5")]
+    old, young = host.run(300, *trees, after="begun")
+    assert not isinstance(old, Exception)
+    assert young.watch.crowded_out
+    assert host.most_paused == 0
+    assert host.peak <= host.budget
+    assert host.left == 4
+
+
+KILLED = """
+import asyncio, signal, sys
+from rocmbuild import procfs
+from rocmbuild.process import Runner
+from rocmbuild.run.governor import jobs
+from rocmbuild.run.meter import Meter
+
+async def body():
+    meter = Meter()
+    with meter.watch("a") as watch:
+        runner = Runner(on_start=lambda pid: meter.started(watch, pid), on_end=watch.ended)
+        running = asyncio.create_task(runner.run(sys.argv[1:]))
+        while len(found := jobs(meter.sample())) < 2:
+            await asyncio.sleep(0.02)
+        procfs.send_group(found[0].group, signal.SIGSTOP)
+        print("paused", flush=True)
+        await running
+
+asyncio.run(body())
+"""
+
+
+def test_what_is_paused_ends_with_us_however_we_are_killed(bench, tmp_path, processes):
+    word = str(tmp_path / "tree")
+    tree = tree_of(tmp_path / "tree", *[f"grow 5 60 {word}/"] * 2)
+    argv = [sys.executable, "-c", KILLED, *bench.sandbox, str(find_build_tools().ninja), "-C", str(tree)]
+    package = str(Path(module.__file__).parents[2])
+    killed = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": package})
+    assert killed.stdout.readline() == "paused\n"
+    assert len(processes(word)) >= 4
+    killed.kill()
+    killed.communicate()
+    until = time.monotonic() + 10
+    while processes(word) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert processes(word) == []
 
 
 def test_jobs_are_what_ninja_started_and_nothing_above(bench, tmp_path):
