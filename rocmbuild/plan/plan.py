@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from rocmbuild.model.manifest import Component
@@ -129,7 +130,11 @@ class Plan:
 
     def at(self, node: Node) -> Job:
         """Return the job of a node."""
-        return next(job for job in self.jobs if job.node == node)
+        return self._by_node[node]
+
+    @cached_property
+    def _by_node(self) -> Mapping[Node, Job]:
+        return {job.node: job for job in self.jobs}
 
     @property
     def building(self) -> tuple[Job, ...]:

@@ -100,10 +100,18 @@ class Pipeline:
 
     def _before(self, job: Job, working: set[Node]) -> Iterable[str]:
         """Yield the tasks that have to be done before a component is built, or only packaged."""
-        needs = (*job.after, *job.needs, *((job.twin,) if job.twin else ()))
-        yield from (str(need) for need in needs if need in working)
+        yield from (str(need) for need in self._awaited(job) if need in working)
         yield from (_source_name(source.node) for source in self._sources(job))
         yield from self.foundations.before(job.node.machine)
+
+    def _awaited(self, job: Job) -> Iterable[Node]:
+        """Yield the components that a job waits for itself, of all whose outputs it sees.
+
+        What is built is waited for along the way: between it and the job everything is built.
+        """
+        yield from job.after
+        plan = self.site.plan
+        yield from (need for need in job.needs if plan.at(need).action is not Action.BUILD)
 
     def _store_tasks(self, working: set[Node]) -> Iterable[Task]:
         """Yield a task for each component that the store may not have yet; its needs are stored before it."""
@@ -111,7 +119,7 @@ class Pipeline:
         storing = {job.node for job in jobs}
         for job in jobs:
             before = {str(job.node)} if job.node in working else set()
-            before |= {_store_name(need) for need in job.consumed.values() if need in storing}
+            before |= {_store_name(need) for need in self._awaited(job) if need in storing}
             yield Task(
                 name=_store_name(job.node),
                 steps=(Step("store", self._keeping(job), Uses.NOTHING),),

@@ -18,11 +18,12 @@ Row = Mapping[str, Any]
 """A row of ``rocmbuild plan --json``: component, machine, action, version, fingerprint, needs, estimate, reason …"""
 
 KEY_LENGTH = 8
+GAP = 2
+"""Spaces between two columns."""
 
 _COLUMNS = ("component", "machine", "action", "version", "key", "needs", "estimate", "memory", "disk", "reason")
 _NUMBERS = ("estimate", "memory", "disk")
 _PROSE = ("needs", "reason")
-_UNBOUNDED = 10_000
 
 _STYLES = {"build": "yellow", "restore": "cyan", "keep": "green", "provided": "dim"}
 _FILLS = {"build": "#ffe4b3", "restore": "#cfe8ff", "keep": "#d5f0d0", "provided": "#e6e6e6"}
@@ -50,27 +51,26 @@ class PlanTable:
 
         leaving = tuple(name for name in ("memory", "disk") if not any(row.get(name) for row in self.rows))
         leaving += () if self.reasons else ("reason",)
-        table = self._table(leaving)
+        columns = {name: [_cell(row, name) for row in self.rows] for name in _COLUMNS if name not in leaving}
         for name in ("needs", "disk", "memory", "machine", "version", "key"):
-            if _least_width(table, console, options) <= options.max_width:
+            if _least_width(columns) <= options.max_width:
                 break
-            leaving = (*leaving, name)
-            table = self._table(leaving)
-        yield table
+            columns.pop(name, None)
+        yield _table(columns)
         yield Text("\n").join(Text(text) for text in (sums(self.rows), *forecast(self.outlook)))
 
-    def _table(self, leaving: Sequence[str]) -> Table:
-        from rich.table import Table
 
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        names = [name for name in _COLUMNS if name not in leaving]
-        for name in names:
-            justify: Literal["left", "right"] = "right" if name in _NUMBERS else "left"
-            least = max(len(_cell(row, name)) for row in self.rows) if name in _NUMBERS and self.rows else None
-            table.add_column(name, justify=justify, no_wrap=name not in _PROSE, overflow="fold", min_width=least)
-        for row in self.rows:
-            table.add_row(*(_cell(row, name) for name in names))
-        return table
+def _table(columns: Mapping[str, Sequence[Text]]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
+    for name, cells in columns.items():
+        justify: Literal["left", "right"] = "right" if name in _NUMBERS else "left"
+        least = max((cell.cell_len for cell in cells), default=0) if name in _NUMBERS else None
+        table.add_column(name, justify=justify, no_wrap=name not in _PROSE, overflow="fold", min_width=least)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    return table
 
 
 def sums(rows: Sequence[Row]) -> str:
@@ -117,11 +117,14 @@ def render_dot(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _least_width(table: Table, console: Console, options: ConsoleOptions) -> int:
+def _least_width(columns: Mapping[str, Sequence[Text]]) -> int:
     """Return the columns of a terminal that a table needs so that no word of it is broken."""
-    from rich.measure import Measurement
+    widths = (max(len(name), *(_least(name, cell) for cell in cells), 0) for name, cells in columns.items())
+    return sum(widths) + GAP * (len(columns) - 1)
 
-    return Measurement.get(console, options.update_width(_UNBOUNDED), table).minimum
+
+def _least(name: str, cell: Text) -> int:
+    return max(map(len, cell.plain.split()), default=0) if name in _PROSE else cell.cell_len
 
 
 def _cell(row: Row, name: str) -> Text:

@@ -343,7 +343,7 @@ def test_a_release_without_llvm(release):
 
 
 def test_an_unknown_job_is_a_bug(small):
-    with pytest.raises(StopIteration):
+    with pytest.raises(KeyError):
         small.plan().job("nothing")
 
 

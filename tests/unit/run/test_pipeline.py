@@ -45,8 +45,8 @@ def test_a_native_build_has_a_source_and_a_task_for_each_component(make_site, ta
     found = tasks(make_site(cross=False))
     names = {"zstd", "llvm", "device", "runtime", "app"}
     assert set(found) == names | {f"{name} source" for name in names} | {"repository"}
-    assert found["app"].needs == {"app source", "runtime source", "zstd", "llvm", "device", "runtime"}
-    assert found["device"].needs == {"device source", "llvm", "zstd"}
+    assert found["app"].needs == {"app source", "runtime source", "llvm", "device", "runtime"}, "zstd goes before llvm"
+    assert found["device"].needs == {"device source", "llvm"}
 
 
 TOOLS = {"zstd (build)", "llvm (build)", "device (build)"}
@@ -57,10 +57,11 @@ def test_a_cross_build_has_a_task_for_each_machine(make_site, tasks):
     found = tasks(make_site())
     sources = {f"{name} source" for name in (TOOLS | OWN) - {"device"}}
     assert set(found) == TOOLS | OWN | sources | {"repository"}
-    assert found["device (build)"].needs == {"device (build) source", "llvm (build)", "zstd (build)"}
+    assert found["device (build)"].needs == {"device (build) source", "llvm (build)"}
     assert found["device"].needs == {"device (build)", "device (build) source"}
     assert found["runtime"].needs == {"runtime source", "device"}
-    assert found["app"].needs == {*TOOLS, "app source", "runtime source", "zstd", "llvm", "device", "runtime"}
+    direct = {"llvm (build)", "device (build)", "llvm", "runtime"}
+    assert found["app"].needs == {*direct, "app source", "runtime source"}
 
 
 def steps(task):
@@ -200,3 +201,12 @@ def test_a_tool_without_a_source_is_told_by_the_name_that_options_take(release, 
         tasks(site)
     assert caught.value.message == "zstd (build) has to be built, but the manifest names no source for it"
     assert caught.value.hint.endswith("let the distribution provide it with --system zstd")
+
+
+def test_what_is_only_packaged_waits_for_all_whose_packages_it_reads(make_site, tasks):
+    """Nothing in between is built, so it is not waited for along the way."""
+    site = make_site(cross=False)
+    stamps = {node: dataclasses.replace(known, packages=None) for node, known in built(site).items()}
+    found = tasks(make_site(stamps, cross=False))
+    assert steps(found["app"]) == ["check", "package"]
+    assert found["app"].needs == {"app source", "runtime source", "device"}, "the others have no packages"
