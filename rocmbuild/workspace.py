@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -238,6 +238,29 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
         return None
+
+
+_SUM = '{\n "sum": "'
+
+
+def write_stamp(path: Path, data: Mapping[str, Any]) -> None:
+    """Replace a JSON file in one step, with the sum of what follows in it: whoever relies on it wants to know."""
+    text = json.dumps(data, indent=1, sort_keys=True)[1:] + "\n"
+    write_text(path, f'{_SUM}{hashlib.sha256(text.encode()).hexdigest()}",{text}')
+
+
+def read_stamp(path: Path) -> dict[str, Any] | None:
+    """Return the data of a stamp, or None if there is none or it is not what was written.
+
+    One without a sum is of an older rocmbuild, and is believed.
+    """
+    data = read_json(path)
+    if not isinstance(data, dict):
+        return None
+    total = data.pop("sum", None)
+    text = path.read_text(encoding="utf-8") if total is not None else ""
+    body = text[len(_SUM) + 64 + len('",') :]
+    return data if total in (None, hashlib.sha256(body.encode()).hexdigest()) else None
 
 
 @contextlib.contextmanager

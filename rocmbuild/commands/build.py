@@ -22,7 +22,7 @@ from rocmbuild.run.pipeline import VERIFY, Phase, Pipeline
 from rocmbuild.run.recorder import Recorder, places
 from rocmbuild.run.resources import Jobserver, Memory, Resources
 from rocmbuild.run.scheduler import Outcome, Scheduler
-from rocmbuild.run.soundness import consumed_trees, forget_damaged
+from rocmbuild.run.soundness import consumed_trees, forget_damaged, forget_damaged_packages
 from rocmbuild.run.task import Task
 from rocmbuild.settings import Settings
 from rocmbuild.ui import Reactor, make_observer
@@ -50,7 +50,7 @@ async def _run(settings: Settings, reactor: Reactor, lock: int) -> int:
         with_roots = await _with_roots(session, resources, reactor)
         if with_roots is None:
             return 1
-        session, notes = await _sound(with_roots, runner)
+        session, notes = await _sound(with_roots, runner, jobserver)
     pipeline = make_pipeline(session, jobserver)
     tasks = pipeline.tasks(Phase(settings.verb), verify=settings.verify)
     _refuse_offline(settings, tasks)
@@ -84,7 +84,7 @@ async def _with_roots(session: Session, resources: Resources, reactor: Reactor) 
     return None if outcome.errors else session.again()
 
 
-async def _sound(session: Session, runner: Runner) -> tuple[Session, list[events.Note]]:
+async def _sound(session: Session, runner: Runner, jobserver: Jobserver) -> tuple[Session, list[events.Note]]:
     """Return the session with a plan that uses only what is whole, and what is to be said about the rest."""
     notes: list[events.Note] = []
     known: set[Node] = set()
@@ -93,11 +93,23 @@ async def _sound(session: Session, runner: Runner) -> tuple[Session, list[events
         known |= consumed_trees(session.plan)
         shelf = session.shelf
         entries = await shelf.drop_damaged(session.plan.jobs, runner) if shelf is not None else []
+        packages = await _forget_damaged_packages(session, jobserver)
+        notes += [
+            events.Note(0.0, name, "its packages are not what was made; they are made again") for name in packages
+        ]
         notes += [events.Note(0.0, name, "its stage tree is not what was built; it is made again") for name in trees]
         notes += [events.Note(0.0, name, "what the store had is damaged; it is built") for name in entries]
-        if not trees and not entries:
+        if not (trees or entries or packages):
             return session, notes
         session = session.again()
+
+
+async def _forget_damaged_packages(session: Session, jobserver: Jobserver) -> list[str]:
+    """Look at the packages only if a repository is made of them: reading all takes as long as the disk takes."""
+    working = any(job.action in (Action.BUILD, Action.RESTORE) or job.repackage for job in session.plan.jobs)
+    if not working and make_pipeline(session, jobserver).output.repository_is_current():
+        return []
+    return await forget_damaged_packages(session.plan, session.areas)
 
 
 def make_pipeline(session: Session, jobserver: Jobserver) -> Pipeline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.plan import Job
 from rocmbuild.plan.values import SYSROOT
 from rocmbuild.process import Runner
-from rocmbuild.run.packages import BuiltPackage, check_conflicts, read_packages
+from rocmbuild.run.packages import BuiltPackage, check_conflicts, read_packages, write_key
 from rocmbuild.run.site import Site
 from rocmbuild.run.surroundings import EPOCH
 from rocmbuild.run.task import StepContext
@@ -24,7 +25,7 @@ from rocmbuild.tools.aptconf import ORIGIN
 from rocmbuild.tools.flush import flush
 from rocmbuild.tools.sandbox import BUILD, SOURCE, STAGE
 from rocmbuild.tools.waiting import in_thread
-from rocmbuild.workspace import Cache, read_json, sha256_file, write_json
+from rocmbuild.workspace import Cache, read_json, read_stamp, sha256_file, write_json, write_stamp
 
 if TYPE_CHECKING:
     from rocmbuild.run.qa import Finding
@@ -106,7 +107,7 @@ class Output:
         if known is not None:  # else somebody removes the stage tree meanwhile
             key = job.debs_key(known.output, site.consumed(job), known.root)
             await flush(site.workspace.debs(job.name))
-            write_json(site.workspace.debs(job.name) / "key.json", {"key": key})
+            await in_thread(write_key, site.workspace.debs(job.name), key)
 
     def deb_files(self, job: Job) -> list[Path]:
         """Return the packages of a component that are there."""
@@ -116,13 +117,17 @@ class Output:
         """Return whether the repository holds exactly the packages that are there."""
         out = self.site.workspace.out
         wanted = self._repository_key()
-        stamp = read_json(self._stamp("repository")) or {}
-        names = {package.path.name for package in self._all_packages().values()}
-        return stamp.get("key") == wanted and names <= {path.name for path in out.glob("*.deb")}
+        stamp = read_stamp(self._stamp("repository")) or {}
+        debs = [package.path for package in self._all_packages().values()]
+        return (
+            stamp.get("key") == wanted
+            and all(_same_file(deb, out / deb.name) for deb in debs)
+            and all(_has_sum(out / name, total) for name, total in stamp.get("indices", {}).items())
+        )
 
     async def write_repository(self, runner: Runner) -> None:
         """Make the repository of all packages that are there."""
-        from rocmbuild.tools.repository import write_repository
+        from rocmbuild.tools.repository import INDICES, write_repository
 
         selection = self.site.plan.selection
         await write_repository(
@@ -136,7 +141,8 @@ class Output:
         )
         write_json(self.site.workspace.out / "build.json", self._record())
         await flush(self.site.workspace.out)
-        write_json(self._stamp("repository"), {"key": self._repository_key()})
+        indices = {name: sha256_file(self.site.workspace.out / name) for name in INDICES}
+        write_stamp(self._stamp("repository"), {"key": self._repository_key(), "indices": indices})
         proved = read_json(self._proof_file()) or {}  # in another workspace of this user, of these very packages
         if proved.get("key") == self._verify_key():
             write_json(self._verify_file(), proved)
@@ -352,6 +358,19 @@ def _finding_row(finding: Finding) -> dict[str, str]:
     detail = f"{finding.detail} ({finding.waived})" if finding.waived else finding.detail
     subject = f"{finding.component}: {finding.file}"
     return {"check": finding.rule, "subject": subject, "status": status, "detail": detail}
+
+
+def _same_file(deb: Path, published: Path) -> bool:
+    """Return whether a file of the repository is a link to a package, or a copy that nobody has written to."""
+    try:
+        one, other = deb.stat(), published.stat()
+    except OSError:
+        return False
+    return os.path.samestat(one, other) or (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+
+
+def _has_sum(path: Path, total: str) -> bool:
+    return path.is_file() and sha256_file(path) == total
 
 
 def _write_lines(log: Path, lines: list[str]) -> None:

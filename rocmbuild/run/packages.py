@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rocmbuild.errors import PackageError
-from rocmbuild.workspace import read_json, write_json
+from rocmbuild.workspace import read_stamp, sha256_file, write_stamp
 
 FORMAT = 1
 """Format of packages.json."""
+
+_NOTES, _KEY = "packages.json", "key.json"
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,42 @@ class BuiltPackage:
 
 def write_packages(out: Path, packages: Iterable[BuiltPackage]) -> None:
     """Note the packages whose debs lie in a directory."""
-    write_json(out / "packages.json", {"format": FORMAT, "packages": [package.record() for package in packages]})
+    write_stamp(out / _NOTES, {"format": FORMAT, "packages": [package.record() for package in packages]})
 
 
 def read_packages(out: Path) -> list[BuiltPackage] | None:
     """Return the packages of an earlier run, None if there are none or their debs are gone."""
-    record = read_json(out / "packages.json")
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    record = read_stamp(out / _NOTES)
+    if record is None or record.get("format") != FORMAT:
         return None
     packages = [BuiltPackage.from_record(entry, out) for entry in record["packages"]]
     return packages if all(package.path.is_file() for package in packages) else None
+
+
+def write_key(out: Path, key: str) -> None:
+    """Note the key under which the packages were made, and the sums of all files that belong to them."""
+    files = (out / _NOTES, *sorted(out.glob("*.deb")))
+    write_stamp(out / _KEY, {"key": key, "files": {path.name: sha256_file(path) for path in files}})
+
+
+def read_key(out: Path) -> str | None:
+    """Return the key of packages that are there; what is in their debs is only looked at by ``are_sound``."""
+    record = read_stamp(out / _KEY) or {}
+    files = record.get("files", {})
+    if not all((out / name).is_file() for name in files):
+        return None
+    return record.get("key") if _NOTES not in files or sha256_file(out / _NOTES) == files[_NOTES] else None
+
+
+def are_sound(out: Path) -> bool:
+    """Return whether packages are byte by byte what was made."""
+    files = (read_stamp(out / _KEY) or {}).get("files", {})
+    return all((out / name).is_file() and sha256_file(out / name) == total for name, total in files.items())
+
+
+def forget_packages(out: Path) -> None:
+    """Let packages be made again."""
+    (out / _KEY).unlink(missing_ok=True)
 
 
 def check_conflicts(packages: Iterable[BuiltPackage]) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping
 from rocmbuild.errors import RocmBuildError
 from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.history import Action
-from rocmbuild.plan.plan import Plan
+from rocmbuild.plan.plan import Job, Plan
+from rocmbuild.run.packages import are_sound, forget_packages
 from rocmbuild.run.site import Area
 from rocmbuild.tools.waiting import in_thread
 from rocmbuild.workspace import tree_digest
@@ -34,6 +35,23 @@ async def forget_damaged(plan: Plan, areas: Mapping[Machine, Area], known: Colle
     for node in damaged:
         areas[node.machine].stamps.forget(node.component)
     return [str(node) for node in damaged]
+
+
+async def forget_damaged_packages(plan: Plan, areas: Mapping[Machine, Area]) -> list[str]:
+    """Forget packages that are not byte by byte what was made, so that they are made again; return their components."""
+    places = {
+        job.name: areas[Machine.HOST].workspace.debs(job.node.component) for job in plan.jobs if _keeps_packages(job)
+    }
+    sound = await asyncio.gather(*(in_thread(are_sound, place) for place in places.values()))
+    damaged = [name for name, good in zip(places, sound, strict=True) if not good]
+    for name in damaged:
+        forget_packages(places[name])
+    return damaged
+
+
+def _keeps_packages(job: Job) -> bool:
+    kept = job.action in (Action.KEEP, Action.PROVIDED) and not job.repackage
+    return job.node.machine is Machine.HOST and (kept or job.conditional)
 
 
 async def _is_whole(area: Area, component: str) -> bool:

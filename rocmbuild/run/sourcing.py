@@ -23,7 +23,7 @@ from rocmbuild.tools.git import Git
 from rocmbuild.tools.layout import apply_layout
 from rocmbuild.tools.sourcetree import copy_tree, newest, settle, subdirectory
 from rocmbuild.tools.waiting import in_thread
-from rocmbuild.workspace import new_directory, read_json, remove_tree, tree_digest, write_json
+from rocmbuild.workspace import new_directory, read_stamp, remove_tree, tree_digest, write_stamp
 
 FORMAT = 1
 """Raised when trees prepared by an older rocmbuild are not good any more."""
@@ -83,13 +83,13 @@ class Sourcing:
             pinned = await self.identify(source, runner)
             key = await in_thread(input_key, pinned, subdir, recipe)
             record = target.with_name(f"{target.name}.json")
-            known = read_json(record)
-            if known is None or known["key"] != key or not target.is_dir():
+            known = read_stamp(record)
+            if known is None or known["key"] != key or not await _is_whole(target, known, recipe):
                 record.unlink(missing_ok=True)
                 await in_thread(_sweep, target)
                 known = {"key": key, **await self._prepare(pinned, subdir, recipe, target, runner)}
                 await flush(target)
-                write_json(record, known)
+                write_stamp(record, known)
         return PreparedSource(target, known["digest"], tuple(Outcome(**outcome) for outcome in known["outcomes"]))
 
     async def _prepare(
@@ -154,6 +154,16 @@ def _located(source: Source) -> Iterator[None]:
     except RocmBuildError as error:
         error.where = error.where or source.where or None
         raise
+
+
+async def _is_whole(target: Path, known: dict[str, Any], recipe: Resolved) -> bool:
+    """Return whether a tree is still what was prepared: neither a disk nor a hand may change what keys speak of.
+
+    One that its build writes to is not looked at.
+    """
+    if not target.is_dir():
+        return False
+    return recipe.writable_source or await in_thread(tree_digest, target) == known["digest"]
 
 
 def _directory(source: Source) -> Path:

@@ -9,7 +9,8 @@ from typing import Any
 
 from rocmbuild.plan.history import Built, Record
 from rocmbuild.plan.plan import Job
-from rocmbuild.workspace import Workspace, read_json, write_json
+from rocmbuild.run.packages import read_key
+from rocmbuild.workspace import Workspace, read_stamp, write_stamp
 
 TREE = "tree.json"
 """The file of a component that says what its build tree was configured for; written once for each new tree."""
@@ -31,14 +32,13 @@ class Stamps:
 
     def read(self, name: str) -> Built | None:
         """Return what is there of a component."""
-        data = read_json(self.workspace.stamp(name))
+        data = read_stamp(self.workspace.stamp(name))
         if data is None or not self.workspace.stage(name).is_dir():
             return None
-        packages = read_json(self.workspace.debs(name) / "key.json") or {}
         return Built(
             key=data["key"],
             root=data["root"],
-            packages=packages.get("key"),
+            packages=read_key(self.workspace.debs(name)),
             seconds=data["seconds"],
             output=data["output"],
             records=tuple(Record(row["key"], row["own"], row["needs"]) for row in data.get("records", ())),
@@ -72,7 +72,7 @@ class Stamps:
             "records": [_row(item) for item in records[:RECORDS]],
             "inputs": dict(job.inputs),
         }
-        write_json(self.workspace.stamp(job.node.component), data)
+        write_stamp(self.workspace.stamp(job.node.component), data)
 
     def keep(self, job: Job, needs: Mapping[str, str | None]) -> Built | None:
         """Note that the stage tree is what ``job`` would make; return what is there, or None if it is not that."""
@@ -86,11 +86,11 @@ class Stamps:
 
     def mark_stored(self, name: str, key: str) -> None:
         """Note that the store has, or had, a component under a key: it is not offered that again."""
-        write_json(self._stored(name), {"key": key})
+        write_stamp(self._stored(name), {"key": key})
 
     def is_stored(self, job: Job) -> bool:
         """Return whether the store was given what a job has."""
-        return bool((read_json(self._stored(job.node.component)) or {}).get("key") == job.stored)
+        return bool((read_stamp(self._stored(job.node.component)) or {}).get("key") == job.stored)
 
     def forget(self, name: str) -> None:
         """Remove a component's stamp before its stage tree is touched."""
@@ -99,7 +99,7 @@ class Stamps:
     def tree_fits(self, job: Job, root: str | None, needs: Mapping[str, str | None]) -> bool:
         """Return whether the build tree was configured for exactly this job, and these outputs of its needs."""
         whole = (self.workspace.build(job.node.component) / "build.ninja").is_file()
-        return whole and bool(read_json(self._tree(job)) == _tree_record(job, root, needs))
+        return whole and bool(read_stamp(self._tree(job)) == _tree_record(job, root, needs))
 
     def forget_tree(self, job: Job) -> None:
         """Remove what is known of the build tree before it is touched."""
@@ -107,7 +107,7 @@ class Stamps:
 
     def record_tree(self, job: Job, root: str | None, needs: Mapping[str, str | None]) -> None:
         """Note that the build tree is configured."""
-        write_json(self._tree(job), _tree_record(job, root, needs))
+        write_stamp(self._tree(job), _tree_record(job, root, needs))
 
     def _stored(self, name: str) -> Path:
         return self.workspace.component(name) / "stored.json"

@@ -284,9 +284,29 @@ def test_a_bundled_source_comes_with_its_recipe(tmp_path: Path, sourcing: Sourci
 def test_the_same_inputs_leave_the_tree_alone(tmp_path: Path, sourcing: Sourcing, recipe: Resolved) -> None:
     source = git_source(Forge(tmp_path / "forge").create("ROCm/rocr", {"a": "1"}))
     first = prepare(sourcing, source, recipe, tmp_path / "t")
-    (tmp_path / "t/generated").touch()  # a component that writes into its source
+    before = (tmp_path / "t").stat().st_ino
     assert prepare(sourcing, source, recipe, tmp_path / "t") == first
+    assert (tmp_path / "t").stat().st_ino == before
+
+
+def test_what_a_build_writes_into_its_source_stays(tmp_path: Path, sourcing: Sourcing, recipe: Resolved) -> None:
+    source = git_source(Forge(tmp_path / "forge").create("ROCm/rocr", {"a": "1"}))
+    writing = replace(recipe, writable_source=True)
+    first = prepare(sourcing, source, writing, tmp_path / "t")
+    (tmp_path / "t/generated").touch()
+    assert prepare(sourcing, source, writing, tmp_path / "t") == first
     assert (tmp_path / "t/generated").exists()
+
+
+def test_a_tree_that_is_not_what_was_prepared_is_made_again(
+    tmp_path: Path, sourcing: Sourcing, recipe: Resolved
+) -> None:
+    source = git_source(Forge(tmp_path / "forge").create("ROCm/rocr", {"a": "1", "b": "2"}))
+    first = prepare(sourcing, source, recipe, tmp_path / "t")
+    (tmp_path / "t/a").write_text("3")
+    assert prepare(sourcing, source, recipe, tmp_path / "t") == first
+    assert (tmp_path / "t/a").read_text() == "1"
+    assert (tmp_path / "t/a").stat().st_mtime > (tmp_path / "t/b").stat().st_mtime == WHEN, "Ninja compiles that one"
 
 
 def test_a_changed_edit_touches_only_the_files_it_changes(tmp_path: Path, sourcing: Sourcing, recipe: Resolved) -> None:

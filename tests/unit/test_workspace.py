@@ -20,12 +20,14 @@ from rocmbuild.workspace import (
     new_directory,
     open_workspace,
     read_json,
+    read_stamp,
     remove_tree,
     sha256_file,
     sweep,
     tree_digest,
     waiting_lock,
     write_json,
+    write_stamp,
     write_text,
 )
 
@@ -324,6 +326,36 @@ def test_data_that_is_no_json_leaves_the_old_file(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "a", {"x": object()})
     assert read_json(tmp_path / "a") == 1
+
+
+def test_a_stamp_is_json_with_a_sum(tmp_path):
+    write_stamp(tmp_path / "stamp", {"key": "abc", "needs": {"a": None}})
+    assert read_stamp(tmp_path / "stamp") == {"key": "abc", "needs": {"a": None}}
+    data = read_json(tmp_path / "stamp")
+    assert (data.pop("sum").isalnum(), data) == (True, {"key": "abc", "needs": {"a": None}})
+
+
+def test_every_bit_of_a_stamp_counts(tmp_path):
+    data = {"key": "abc", "seconds": 1.5, "needs": {"ü": None}}
+    write_stamp(tmp_path / "stamp", data)
+    content = (tmp_path / "stamp").read_bytes()
+    for place in range(len(content)):
+        for bit in range(8):
+            spoiled = bytearray(content)
+            spoiled[place] ^= 1 << bit
+            (tmp_path / "stamp").write_bytes(spoiled)
+            found = read_stamp(tmp_path / "stamp")
+            assert found is None or {key: found.get(key) for key in data} == data, bytes(spoiled)
+        (tmp_path / "stamp").write_bytes(content[:place])
+        assert read_stamp(tmp_path / "stamp") is None or place == len(content) - 1
+
+
+def test_a_stamp_without_a_sum_is_of_an_older_rocmbuild(tmp_path):
+    write_json(tmp_path / "stamp", {"key": "abc"})
+    assert read_stamp(tmp_path / "stamp") == {"key": "abc"}
+    assert read_stamp(tmp_path / "nothing") is None
+    (tmp_path / "stamp").write_text("[1]")
+    assert read_stamp(tmp_path / "stamp") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1', b"\xff\x00"])
