@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,22 @@ from tests.releases import Release
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell that runs the tests in its background arranged that; the programs under test are to be interrupted
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell runs, faults and losses of the fault campaign, whatever worker made it."""
+    from tests.faults.campaign import Result, table
+
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    told = [value for report in reports if getattr(report, "when", None) == "call" for _, value in _faults(report)]
+    if told:
+        terminalreporter.section("fault campaign")
+        for line in table([Result(**value) for value in told]):
+            terminalreporter.line(line)
+
+
+def _faults(report: pytest.TestReport) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in report.user_properties if name == "fault"]
 
 
 @pytest.fixture

@@ -85,16 +85,20 @@ class Campaign:
         shutil.copy(self.ground.base / "said", lost / "said")
 
     def summary(self) -> str:
-        """Return a table of runs, faults that came in time, and losses of each kind, and how to repeat what lost."""
-        rows = [("kind", "runs", "faults", "losses", "s/run")]
-        for name in (*dict.fromkeys(result.kind for result in self.results), "all"):
-            mine = [result for result in self.results if name in (result.kind, "all")]
-            faults, lost = sum(result.hit for result in mine), sum(bool(result.losses) for result in mine)
-            mean = sum(result.seconds for result in mine) / max(len(mine), 1)
-            rows.append((name, str(len(mine)), str(faults), str(lost), f"{mean:.1f}"))
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = [" ".join((row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]))) for row in rows]
+        """Return the table of all runs, and how to repeat those in which something was lost."""
         lost = [result.number for result in self.results if result.losses]
         only = "".join(f" --kind {name}" for name in self.kinds)
         again = [f"again: python -m tests.faults --seed {self.seed}{only} --only {number}" for number in lost]
-        return "\n".join([f"seed {self.seed}", *lines, *again])
+        return "\n".join([f"seed {self.seed}", *table(self.results), *again])
+
+
+def table(results: Sequence[Result]) -> list[str]:
+    """Return lines that tell runs, faults that came in time, and losses of each kind."""
+    rows = [("kind", "runs", "faults", "losses", "s/run")]
+    for name in (*dict.fromkeys(result.kind for result in results), "all"):
+        mine = [result for result in results if name in (result.kind, "all")]
+        faults, lost = sum(result.hit for result in mine), sum(bool(result.losses) for result in mine)
+        mean = sum(result.seconds for result in mine) / max(len(mine), 1)
+        rows.append((name, str(len(mine)), str(faults), str(lost), f"{mean:.1f}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join((row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]))) for row in rows]

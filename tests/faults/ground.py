@@ -187,6 +187,8 @@ class Ground:
             raise RuntimeError(f"an undisturbed run from {name} ended with {code}:\n{user.said.read_text()}")
         if name == "empty":
             copy(self.directory, self.base / "states" / "finished")
+        if name != "empty" and user.debs() != self.state("empty").debs:
+            raise RuntimeError(f"an undisturbed run from {name} makes other packages than one from nothing")
         names = names_below(self.directory)
         return State(name, place, user.told(), planning, names, used, room(self.directory), user.debs())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -186,7 +185,7 @@ def two(trial: Trial) -> Iterator[After]:
     if not apart:
         trial.at_a_moment(first)
     second = other.launch(argv=[*trial.user.command(), *(_ELSEWHERE if apart else ())])
-    threading.Event().wait(trial.chance.uniform(0, 1))
+    time.sleep(trial.chance.uniform(0, 1))
     if killed:
         first.kill()
     trial.note(f"{'two workspaces' if apart else 'one workspace'}{', the first run killed' if killed else ''}")
