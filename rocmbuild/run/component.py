@@ -24,6 +24,7 @@ from rocmbuild.tools import cmake
 from rocmbuild.tools.flush import flush
 from rocmbuild.tools.prefix import merge
 from rocmbuild.tools.runpath import relocate_tree
+from rocmbuild.tools.sourcetree import newest
 from rocmbuild.tools.split import discarded, entries
 from rocmbuild.tools.waiting import in_thread
 from rocmbuild.workspace import remove_tree, tree_digest, write_text
@@ -73,20 +74,25 @@ async def compare(site: Site, job: Job, shelf: Shelf | None, context: StepContex
 async def configure(site: Site, job: Job, context: StepContext) -> None:
     """Merge the prefix and configure; do nothing if the build tree fits already."""
     area, needs = site.area(job.node), site.consumed(job)
-    if area.stamps.tree_fits(job, area.made.digest, needs):
+    tree = area.workspace.build(job.node.component)
+    fits = area.stamps.tree_fits(job, area.made.digest, needs)
+    if fits and await in_thread(newest, tree) > time.time():  # what is edited now would look older than what it makes
+        context.note("has a build tree from the future, for the clock was ahead: begins anew")
+        fits = False
+    if fits:
         context.note("goes on in the build tree of an earlier run")
-        lost = outage.distrust(area.workspace.component(job.node.component), area.workspace.build(job.node.component))
+        lost = outage.distrust(area.workspace.component(job.node.component), tree)
         if lost:
             context.note(f"the machine went down in that run: its last {lost} files are made again")
         await make_prefix(site, job)
         await _resize_pool(site, job, context)
         return
     area.stamps.forget_tree(job)
-    await in_thread(remove_tree, area.workspace.build(job.node.component))
+    await in_thread(remove_tree, tree)
     await make_prefix(site, job)
     where = environment(site, job)
     await _cmake(site, job, cmake.configure(where, job.recipe.subdir, variables(site, job, where)), context)
-    await flush(area.workspace.build(job.node.component))
+    await flush(tree)
     area.stamps.record_tree(job, area.made.digest, needs)
 
 

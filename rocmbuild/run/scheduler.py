@@ -139,9 +139,8 @@ class Scheduler:
             async with self._resource(task, step):
                 await self._step(task, step)
         except OutOfMemory as error:
-            self._note(
-                task, f"{error.message}: not enough memory; {step.name} is repeated alone, one program at a time"
-            )
+            how = f"{step.name} is repeated alone, one program at a time"
+            self._note(task, f"not enough memory, so {how} ({error.message})")
             await reservation.aclose()
             self._reserved.discard(task.name)
             async with self.resources.alone():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -267,6 +268,21 @@ def test_a_checkout_is_compiled_incrementally(built):
     assert "Building C object CMakeFiles/toybase.dir/src/count.c.o" in text
     assert "greet.c.o" not in text
     assert not list(tree.glob("build*")), "the checkout is not built in"
+
+
+def test_a_build_tree_from_the_future_does_not_hide_an_edit(built):
+    """The clock was a day ahead when the checkout was built; what is edited now looks older than its object."""
+    tree = built.checkout("toybase")
+    local = ("--source", f"toybase={tree}", "--no-verify", "toybase")
+    built.build(*local)
+    build = built.area("toybase") / "build"
+    for path in [path for path in build.rglob("*") if path.is_file()]:
+        times = path.stat().st_mtime_ns + 86400 * 10**9
+        os.utime(path, ns=(times, times))
+    (tree / "src/count.c").write_text((tree / "src/count.c").read_text().replace("42", "43"))
+    assert "has a build tree from the future" in built.build(*local).stdout
+    library = built.area("toybase") / "stage/opt/rocm-9.9.1/lib/libtoybase.so"
+    assert ctypes.CDLL(str(library)).count() == 43
 
 
 def test_a_checkout_that_is_left_again_gives_the_first_packages(built, first_build):
