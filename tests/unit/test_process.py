@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rocmbuild import process
+from rocmbuild import process, procfs
 from rocmbuild.errors import RocmBuildError
 from rocmbuild.process import BASE_ENVIRONMENT, ProcessError, Runner, describe_exit, network_environment
 
@@ -349,3 +350,46 @@ def test_what_programs_on_the_network_need_is_kept():
     left_out = {"PATH", "LD_LIBRARY_PATH", "ROCM_PATH", "LANG"}
     found = network_environment(environ)
     assert found == {**BASE_ENVIRONMENT, **{key: value for key, value in environ.items() if key not in left_out}}
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+def test_a_program_in_a_sandbox_is_asked_before_the_kernel_ends_it(tmp_path, processes):
+    """Bubblewrap itself would end at once, and take all with it before a Ninja could give its tokens back."""
+    code = f"""
+import pathlib, signal, sys, time
+def end(*_):
+    time.sleep(0.3)
+    pathlib.Path({str(tmp_path / "asked")!r}).write_text("")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+pathlib.Path({str(tmp_path / "ready")!r}).write_text("")
+time.sleep(60)
+"""
+    sandbox = ("bwrap", "--unshare-user", "--unshare-pid", "--dev-bind", "/", "/", "--proc", "/proc", "--new-session")
+    seconds = asyncio.run(cancelled([*sandbox, "--die-with-parent", "--", *python(code)], (tmp_path / "ready").exists))
+    assert (tmp_path / "asked").exists()
+    assert seconds < 7
+    assert processes(str(tmp_path)) == []
+
+
+def test_a_stopped_program_can_be_asked_too(tmp_path):
+    script = f"trap 'touch {tmp_path}/asked; exit' TERM; touch {tmp_path}/ready; kill -STOP $$; sleep 60 & wait"
+
+    def stopped():
+        return (tmp_path / "ready").exists() and any(one.state == "T" for one in procfs.family(os.getpid()))
+
+    assert asyncio.run(cancelled(["sh", "-c", script], stopped)) < 7
+    assert (tmp_path / "asked").exists()
+
+
+def test_jobs_in_groups_of_their_own_do_not_outlive_a_program_that_is_killed(tmp_path, processes):
+    """Ninja gives each job a group of its own; if the kernel ends Ninja, nobody else ends them."""
+    word = f"38{os.getpid()}.5"
+    code = f"""
+import os, signal, subprocess
+subprocess.Popen(["sleep", "{word}"], process_group=0, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with pytest.raises(ProcessError, match="SIGKILL"):
+        run(*python(code))
+    assert processes(word) == []
