@@ -23,6 +23,17 @@ EPOCH = 1704067200
 """SOURCE_DATE_EPOCH of all builds: a constant, since a build must not know when it runs (2024-01-01)."""
 
 
+ONE_THREAD = {
+    "LOKY_MAX_CPU_COUNT": "1",  # of Python's joblib, which Tensile uses
+    "OMP_NUM_THREADS": "1",
+    "XZ_DEFAULTS": "-T1",
+    "ZSTD_NBTHREADS": "1",
+}
+"""What keeps programs that count the processors themselves to the token that they run on.
+
+Not CMAKE_BUILD_PARALLEL_LEVEL: it becomes ``-j`` of a nested Ninja, which then is no client of the jobserver.
+"""
+
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
@@ -160,6 +171,7 @@ def process_environment(site: Site, job: Job, where: Environment) -> dict[str, s
         **_pkg_config(site, job, prefix),
         "NINJA_STATUS": cmake.NINJA_STATUS,
         "PYTHONDONTWRITEBYTECODE": "1",
+        **ONE_THREAD,
         **({"PYTHONPATH": where.path("tool", "python")} if site.area(job.node).made.python else {}),
         **own,
     }

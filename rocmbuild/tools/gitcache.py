@@ -34,6 +34,7 @@ _OPTIONS = {
     "http.lowSpeedLimit": "1000",
     "http.lowSpeedTime": "60",  # a server that hangs ends the request
     "maintenance.auto": "false",
+    "pack.threads": "1",  # fetching holds no CPU token
 }
 
 _EXACT = "* -text -ident -filter !working-tree-encoding\n"

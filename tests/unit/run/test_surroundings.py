@@ -189,3 +189,10 @@ def test_without_a_sandbox_commands_run_on_the_host(make_site):
     site = replace(site, areas=bare)
     assert isinstance(surroundings.environment(site, site.plan.job("app")), Host)
     assert variables(site, Node("app"))["CMAKE_C_COMPILER"] == "/usr/bin/cc"
+
+
+def test_programs_that_count_processors_are_told_of_one(make_site):
+    site = make_site(cross=False)
+    told = environ(site, Node("app"))
+    assert told.items() >= {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1", "XZ_DEFAULTS": "-T1"}.items()
+    assert "CMAKE_BUILD_PARALLEL_LEVEL" not in told, "a nested Ninja would leave the jobserver for it"
