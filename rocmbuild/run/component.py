@@ -21,7 +21,7 @@ from rocmbuild.run.site import Site
 from rocmbuild.run.surroundings import environment, link_pool, make_prefix, process_environment, variables
 from rocmbuild.run.task import StepContext, StepFunction
 from rocmbuild.tools import cmake
-from rocmbuild.tools.flush import flush
+from rocmbuild.tools.flush import flush, refuse_full
 from rocmbuild.tools.prefix import merge
 from rocmbuild.tools.runpath import relocate_tree
 from rocmbuild.tools.sourcetree import newest
@@ -85,22 +85,31 @@ async def configure(site: Site, job: Job, context: StepContext) -> None:
         if lost:
             context.note(f"the machine went down in that run: its last {lost} files are made again")
         await make_prefix(site, job)
-        await _resize_pool(site, job, context)
+        if _pool_differs(site, job):  # as many linkers as there is memory for now; nothing else of the tree changes
+            area.stamps.forget_tree(job)
+            await _cmake(site, job, cmake.reconfigure(environment(site, job), link_pool(site, job)), context)
+            await _keep_tree(site, job, needs)
         return
     area.stamps.forget_tree(job)
     await in_thread(remove_tree, tree)
     await make_prefix(site, job)
     where = environment(site, job)
     await _cmake(site, job, cmake.configure(where, job.recipe.subdir, variables(site, job, where)), context)
+    await _keep_tree(site, job, needs)
+
+
+async def _keep_tree(site: Site, job: Job, needs: Mapping[str, str | None]) -> None:
+    """Note that the build tree is configured, once it is sure that all of it has been written."""
+    area = site.area(job.node)
+    tree = area.workspace.build(job.node.component)
+    refuse_full(tree)
     await flush(tree)
     area.stamps.record_tree(job, area.made.digest, needs)
 
 
-async def _resize_pool(site: Site, job: Job, context: StepContext) -> None:
-    """Let as many linkers run as there is memory for now; nothing else of the build tree changes."""
+def _pool_differs(site: Site, job: Job) -> bool:
     pool, cache = link_pool(site, job), site.area(job.node).workspace.build(job.node.component) / "CMakeCache.txt"
-    if any(cmake.cached(cache, name) != value for name, value in pool.items()):
-        await _cmake(site, job, cmake.reconfigure(environment(site, job), pool), context)
+    return any(cmake.cached(cache, name) != value for name, value in pool.items())
 
 
 async def _cmake(site: Site, job: Job, argv: Sequence[str], context: StepContext) -> None:
@@ -130,8 +139,19 @@ async def build(site: Site, job: Job, context: StepContext) -> None:
         with counted(site, job, context.note):
             await _run(site, job, argv, runner, flags)
     except ProcessError as error:
+        _distrust_rerun(site, job, context)
         hint = f"look into the log, or try by hand: {_shell(job, site)}"
         raise _failed(job, "built", context.log, error, hint) from error
+
+
+def _distrust_rerun(site: Site, job: Job, context: StepContext) -> None:
+    """Begin anew next time if Ninja ran CMake again on a full disk: what that wrote may not be whole."""
+    area = site.area(job.node)
+    try:
+        refuse_full(area.workspace.build(job.node.component))
+    except OSError:
+        if cmake.RERUN in _read(context.log):
+            area.stamps.forget_tree(job)
 
 
 async def install(site: Site, job: Job, seconds: float, context: StepContext) -> None:

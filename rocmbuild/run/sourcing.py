@@ -21,7 +21,7 @@ from rocmbuild.tools.edits import Outcome, apply_changes
 from rocmbuild.tools.flush import flush
 from rocmbuild.tools.git import Git
 from rocmbuild.tools.layout import apply_layout
-from rocmbuild.tools.sourcetree import copy_tree, newest, settle, subdirectory
+from rocmbuild.tools.sourcetree import bring_to_present, copy_tree, newest, settle, subdirectory
 from rocmbuild.tools.waiting import in_thread
 from rocmbuild.workspace import new_directory, read_stamp, remove_tree, tree_digest, write_stamp
 
@@ -90,6 +90,8 @@ class Sourcing:
                 known = {"key": key, **await self._prepare(pinned, subdir, recipe, target, runner)}
                 await flush(target)
                 write_stamp(record, known)
+            else:
+                await in_thread(bring_to_present, target)
         return PreparedSource(target, known["digest"], tuple(Outcome(**outcome) for outcome in known["outcomes"]))
 
     async def _prepare(

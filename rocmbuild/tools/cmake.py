@@ -33,6 +33,9 @@ _NO_MEMORY = re.compile(
 _FAILED = re.compile(r"^FAILED: (?:\[code=\d+\] )?(?P<output>\S+)", re.MULTILINE)
 _LONGEST = 300
 
+RERUN = "Re-running CMake"
+"""What Ninja says when sources of the build tree itself have changed."""
+
 
 @dataclass(frozen=True)
 class BuildTools:

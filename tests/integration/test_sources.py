@@ -298,6 +298,15 @@ def test_what_a_build_writes_into_its_source_stays(tmp_path: Path, sourcing: Sou
     assert (tmp_path / "t/generated").exists()
 
 
+def test_a_tree_from_the_future_is_of_the_present(tmp_path: Path, sourcing: Sourcing, recipe: Resolved) -> None:
+    source = git_source(Forge(tmp_path / "forge").create("ROCm/rocr", {"a": "1", "b": "2"}))
+    first = prepare(sourcing, source, recipe, tmp_path / "t")
+    os.utime(tmp_path / "t/a", (2**32, 2**32))
+    assert prepare(sourcing, source, recipe, tmp_path / "t") == first
+    assert WHEN < (tmp_path / "t/a").stat().st_mtime <= time.time()
+    assert (tmp_path / "t/b").stat().st_mtime == WHEN
+
+
 def test_a_tree_that_is_not_what_was_prepared_is_made_again(
     tmp_path: Path, sourcing: Sourcing, recipe: Resolved
 ) -> None:
