@@ -66,13 +66,13 @@ class Campaign:
         states = [state for state in kind.states if state in self.states] or kind.states
         state = self.ground.state(chance.choice(states))
         trial = Trial(self.ground, chance, state, self.ground.lay(state))
-        before = (watching.mounts(), watching.loops())
+        before = (watching.mounts(self.ground.base), watching.loops(self.ground.base))
         with kind.fault(trial) as after:
             trial.again(after)
             if trial.losses:
                 self._keep(number, after.user.directory)
         trial.quiet()
-        if (after := (watching.mounts(), watching.loops())) != before:
+        if (after := (watching.mounts(self.ground.base), watching.loops(self.ground.base))) != before:
             trial.losses.append(f"mounts: {before} (and loop devices) before, {after} after")
         seconds = time.monotonic() - begun
         return Result(number, name, state.name, trial.hit, ", ".join(trial.done), tuple(trial.losses), seconds)

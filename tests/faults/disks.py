@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from tests.faults.ground import MORTAL
+from tests.faults.watching import loops
 
 ROOM = "1g"
 """The size of a disk that is large enough."""
@@ -170,12 +171,7 @@ def _snapshot(image: Path, target: Path) -> None:
 
 def _wait_for_free(image: Path | None) -> None:
     for _ in range(200):
-        in_use = [
-            path
-            for path in Path("/sys/block").glob("loop*/loop/backing_file")
-            if image is not None and path.read_text().strip().startswith(str(image))
-        ]
-        if not in_use:
+        if image is None or not loops(image):
             return
         time.sleep(0.02)
     raise RuntimeError(f"{image} is still in use")

@@ -33,7 +33,7 @@ def test_a_small_disk_is_full_and_then_is_not(content, tmp_path):
         pytest.skip(unavailable("user"))
     place = tmp_path / "place"
     place.mkdir()
-    mounts = watching.mounts()
+    mounts = watching.mounts(tmp_path)
     with small(place, content, 1 << 16) as disk:
         argv = [*disk.before, "dd", "if=/dev/zero", f"of={place}/new", "bs=1k", "count=200"]
         assert (disk.seen / "old").read_text() == "old"
@@ -42,7 +42,7 @@ def test_a_small_disk_is_full_and_then_is_not(content, tmp_path):
         subprocess.run(argv, check=True, capture_output=True)
         assert (disk.seen / "new").stat().st_size == 200 << 10
         assert list(place.iterdir()) == []
-    assert watching.mounts() == mounts
+    assert watching.mounts(tmp_path) == mounts == 0
 
 
 def test_a_disk_that_loses_power_has_what_was_synchronized(content, tmp_path):
@@ -50,17 +50,17 @@ def test_a_disk_that_loses_power_has_what_was_synchronized(content, tmp_path):
         pytest.skip(unavailable("loop"))
     place = tmp_path / "place"
     place.mkdir()
-    loops = watching.loops()
     with image(place, content, 5) as disk:
         script = f"cd {place}; echo 1 > kept; sync kept; echo 2 > lost; exec sleep 60"
         process = subprocess.Popen([*disk.before, "sh", "-c", script])
         while not (disk.seen / "lost").exists() or not (disk.seen / "lost").read_text():
             assert process.poll() is None
         disk.lose_power(process)
+        assert watching.loops(tmp_path) == 1
         assert (disk.seen / "old").read_text() == "old"
         assert (disk.seen / "kept").read_text() == "1\n"
         assert not (disk.seen / "lost").exists() or not (disk.seen / "lost").read_text()
-    assert (watching.loops(), process.returncode) == (loops, -9)
+    assert (watching.loops(tmp_path), process.returncode) == (0, -9)
 
 
 def test_a_git_server_hangs_up_as_often_as_it_is_told(tmp_path):

@@ -35,14 +35,20 @@ def _walk(directory: Path):
         yield from (os.path.join(place, name) for name in (*names, *files))
 
 
-def mounts() -> int:
-    """Return how many file systems are mounted."""
-    return len(Path("/proc/self/mountinfo").read_text().splitlines())
+def mounts(directory: Path) -> int:
+    """Return how many file systems are mounted below a directory; others may mount what they like."""
+    return Path("/proc/self/mountinfo").read_text().count(f" {directory}")
 
 
-def loops() -> int:
-    """Return how many loop devices are in use."""
-    return sum((path / "loop/backing_file").exists() for path in Path("/sys/block").glob("loop*"))
+def loops(directory: Path) -> int:
+    """Return how many files of a directory are in use as disks."""
+    found = 0
+    for path in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            found += path.read_text().startswith(str(directory))
+        except OSError:
+            continue  # it has just been given back
+    return found
 
 
 def descendants(pid: int) -> dict[int, str]:
