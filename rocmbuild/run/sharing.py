@@ -187,7 +187,7 @@ def inspect(path: Path) -> None:
                 told |= member.name == "pkglist.json"
                 _check_member(member, links)
                 if member.issym():
-                    links.add(member.name)
+                    links.add(Path(member.name).as_posix())
             while archive.fileobj is not None and archive.fileobj.read(1 << 20):
                 pass  # the sum of all of it is at the end
     except (tarfile.TarError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
@@ -201,9 +201,9 @@ def inspect(path: Path) -> None:
 
 def _check_member(member: tarfile.TarInfo, links: set[str]) -> None:
     parts = Path(member.name).parts
-    parents = {"/".join(parts[:end]) for end in range(1, len(parts))}
+    places = {"/".join(parts[:end]) for end in range(1, len(parts) + 1)}  # itself too: links are written through
     inside = member.name == "pkglist.json" or _ARCHIVE_FOLDER.match(member.name)
-    if not inside or ".." in parts or parents & links or not (member.isfile() or member.isdir() or member.issym()):
+    if not inside or ".." in parts or places & links or not (member.isfile() or member.isdir() or member.issym()):
         raise ValueError(f"{member.name} has no place in it")
 
 

@@ -73,6 +73,8 @@ def test_a_saved_file_is_taken(tmp_path):
         ("cache.sqlite3", None),
         ("b/rocrb1007b87caab7/other", None),
         ("b/rocrb1007b87caab7/p/stage/opt/link/passwd", None),
+        ("b/rocrb1007b87caab7/p/stage/opt/./link", None),
+        ("b/rocrb1007b87caab7/p/stage/opt//link", (tarfile.SYMTYPE, "/elsewhere")),
         ("b/rocrb1007b87caab7/p/hard", (tarfile.LNKTYPE, "/etc/passwd")),
         ("b/rocrb1007b87caab7/p/device", (tarfile.CHRTYPE, "")),
     ],
@@ -80,6 +82,14 @@ def test_a_saved_file_is_taken(tmp_path):
 def test_a_file_that_would_write_elsewhere_is_refused(tmp_path, name, kind):
     path = archive(tmp_path / "x.tgz", {**GOOD, name: kind})
     with pytest.raises(UsageError, match="has no place in it"):
+        inspect(path)
+
+
+def test_a_link_is_known_however_its_name_is_written(tmp_path):
+    place = "b/rocrb1007b87caab7/p"
+    link = {f"{place}/./away": (tarfile.SYMTYPE, "/etc")}
+    path = archive(tmp_path / "x.tgz", {**GOOD, **link, f"{place}/away/passwd": None})
+    with pytest.raises(UsageError, match="away/passwd has no place in it"):
         inspect(path)
 
 
