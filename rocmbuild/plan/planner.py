@@ -104,7 +104,7 @@ class _Planner:
         splits = {need.component: self.splits[need] for need in seen if self._is_shipped(need)}
         package_key = fingerprint.package_key(self.inputs.packages(node, recipe, values, source_key, splits))
         wanted = Wanted(key, own_key, self.known.roots.get(node.machine), needs)
-        storable = self._is_storable(node, component)
+        storable = self._is_storable(node, component, recipe, other)
         stored = self.known.stored.get((name, wanted.store_key or "")) if storable else None
         decision, repackage = self._decide(node, wanted, stored, package_key)
         self.outputs[node] = self._output(node, decision, stored, key)
@@ -189,13 +189,15 @@ class _Planner:
             return stored.output
         return self.known.built[node].output if decision.action is Action.KEEP else None
 
-    def _is_storable(self, node: Node, component: Component) -> bool:
+    def _is_storable(self, node: Node, component: Component, recipe: Resolved, other: Node | None) -> bool:
         """Return whether the store may keep a component: it is made in the sandbox from what others have too.
 
-        A checkout is not: it may change while it is built.
+        A checkout is not, its own or one that it reads besides: it may change while the component is built.
         """
         made_here = self.selection.environment != "sandbox" or self.provided[node.component] is not None
-        return not made_here and component.source.kind != "local"
+        where = (other or node).machine_name
+        read = (self.jobs[Node(name, where)].component for name in recipe.needs.sources)
+        return not made_here and all(item.source.kind != "local" for item in (component, *read))
 
     def _is_shipped(self, node: Node) -> bool:
         """Return whether packages are made of it: tools of a cross build stay on the build machine."""

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from rocmbuild.model.manifest import Source
 from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.history import Stored
 from tests.releases import stamps_of, stored_of
@@ -88,6 +89,19 @@ def test_checkouts_what_the_distribution_provides_and_host_builds_are_not_stored
     plan = chain.plan(root="R", system=frozenset({"base"}))
     assert [job.name for job in plan.jobs if job.storable] == ["middle", "top"]
     assert not any(job.storable for job in chain.plan(root="R", environment="host").jobs)
+
+
+@pytest.mark.parametrize("cross", [False, True])
+def test_what_reads_a_checkout_of_another_component_is_not_stored(release, tmp_path, cross):
+    release.components("text", "reader", "user")
+    release.recipe("text")
+    release.recipe("reader", "needs: {sources: [text]}\nmachine_independent: true\n")
+    release.recipe("user", "needs: {libs: [reader]}\n")
+    plan = release.cross_plan if cross else release.plan
+    assert all(job.storable for job in plan().jobs)
+    checkout = Source("text", "local", path=str(tmp_path), sha256="1")
+    storable = {job.node.component for job in plan(sources={"text": checkout}).jobs if job.storable}
+    assert storable == {"user"}, "its key has the output of what it needs"
 
 
 def test_a_cross_build_takes_tools_from_the_store_of_native_builds(chain):
