@@ -12,13 +12,12 @@ from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.history import Action, Stored
 from rocmbuild.plan.plan import Job
 from rocmbuild.process import Runner
+from rocmbuild.run.packages import are_sound
 from rocmbuild.run.site import Site
 from rocmbuild.run.store import Entry, Store
 from rocmbuild.run.task import StepContext
 from rocmbuild.tools.flush import flush
-
-Found = Mapping[tuple[str, str], Entry]
-"""Entries by component and key."""
+from rocmbuild.tools.waiting import in_thread
 
 
 @dataclass
@@ -70,9 +69,12 @@ class Shelf:
         known, key = area.stamps.read(name), self._key(site, job)
         if known is None or key is None:
             return  # somebody removes the stage tree meanwhile
-        needs = _needs(site, job)
+        if known.root != area.made.digest:
+            return  # kept while its root was not there, which is there again with other package versions
+        needs, debs = _needs(site, job), area.workspace.debs(name)
         packages = job.debs_key(known.output, needs, known.root)
         packaged = known.packages == packages and job.node.machine is Machine.HOST
+        packaged = packaged and await in_thread(are_sound, debs)  # nobody has read them if this run makes nothing
         try:
             if (name, key) not in self.entries:
                 self.entries[name, key] = await self.store.put(
@@ -80,7 +82,7 @@ class Shelf:
                     version=job.component.version,
                     key=key,
                     stage=area.workspace.stage(name),
-                    debs=area.workspace.debs(name) if packaged else None,
+                    debs=debs if packaged else None,
                     output=known.output,
                     packages=packages if packaged else None,
                     requires=self._requires(site, job.consumed.values()),
