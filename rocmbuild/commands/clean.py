@@ -1,4 +1,4 @@
-"""``rocmbuild clean``: remove build trees and stage trees, so that components are built from zero."""
+"""``rocmbuild clean``: remove build trees and stage trees; the store keeps what it has of them."""
 
 from __future__ import annotations
 
