@@ -47,7 +47,7 @@ async def _run(settings: Settings, reactor: Reactor, lock: int) -> int:
     notes: list[events.Note] = []
     if settings.verb == "build":
         remember(settings)
-        with_roots = await _with_roots(session, resources, reactor)
+        with_roots = await _with_roots(session, resources, reactor, runner)
         if with_roots is None:
             return 1
         session, notes = await _sound(with_roots, runner, jobserver)
@@ -72,7 +72,7 @@ async def _run(settings: Settings, reactor: Reactor, lock: int) -> int:
     return 1 if outcome.errors else 0
 
 
-async def _with_roots(session: Session, resources: Resources, reactor: Reactor) -> Session | None:
+async def _with_roots(session: Session, resources: Resources, reactor: Reactor, runner: Runner) -> Session | None:
     """Make the roots that are missing if it takes their package versions to know what the store has.
 
     Return the session with a plan that knows them, None if they could not be made.
@@ -81,7 +81,7 @@ async def _with_roots(session: Session, resources: Resources, reactor: Reactor) 
     if session.shelf is None or not session.shelf.entries or not session.plan.building or not tasks:
         return session
     outcome = await _carry_out(session, tasks, resources, reactor, [_started(session, tasks, ())])
-    return None if outcome.errors else session.again()
+    return None if outcome.errors else await session.again(runner)
 
 
 async def _sound(session: Session, runner: Runner, jobserver: Jobserver) -> tuple[Session, list[events.Note]]:
@@ -101,7 +101,7 @@ async def _sound(session: Session, runner: Runner, jobserver: Jobserver) -> tupl
         notes += [events.Note(0.0, name, "what the store had is damaged; it is built") for name in entries]
         if not (trees or entries or packages):
             return session, notes
-        session = session.again()
+        session = await session.again(runner)
 
 
 async def _forget_damaged_packages(session: Session, jobserver: Jobserver) -> list[str]:

@@ -70,10 +70,13 @@ class Session:
         jobs, memory = self.settings.jobs, self.settings.memory
         return Site(self.plan, self.areas, self.tools, jobserver, makeflags, self.ccache, jobs, memory)
 
-    def again(self) -> Session:
-        """Return the session with a plan over what is there now."""
-        plan = _plan(self.plan.selection, self.areas, self.shelf)
-        return replace(self, plan=estimated(plan, self.areas, self.measured, self.settings.jobs))
+    async def again(self, runner: Runner) -> Session:
+        """Return the session with a plan over what is there now; the store is asked if it was not needed before."""
+        plan, shelf = _plan(self.plan.selection, self.areas, self.shelf), self.shelf
+        if shelf is None:
+            shelf = await _shelf(self.settings, plan, self.areas, runner)
+            plan = _plan(self.plan.selection, self.areas, shelf)
+        return replace(self, plan=estimated(plan, self.areas, self.measured, self.settings.jobs), shelf=shelf)
 
     @property
     def measured(self) -> Measured:

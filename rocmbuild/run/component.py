@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rocmbuild.errors import OutOfMemory, StepError
+from rocmbuild.errors import OutOfMemory, StepError, StoreError
 from rocmbuild.model.recipe import Discard
 from rocmbuild.model.template import substitute
 from rocmbuild.plan.graph import Machine
@@ -67,8 +67,12 @@ async def compare(site: Site, job: Job, shelf: Shelf | None, context: StepContex
     entry = await shelf.find(site, job, context.runner) if shelf is not None else None
     if shelf is None or entry is None:
         return Left()
+    try:
+        packages = await shelf.restore(site, job, entry, context.runner)
+    except StoreError:  # of which the store has warned
+        return Left()
     context.note("comes from the store")
-    return Left(stage=True, packages=await shelf.restore(site, job, entry, context.runner))
+    return Left(stage=True, packages=packages)
 
 
 async def configure(site: Site, job: Job, context: StepContext) -> None:

@@ -75,7 +75,7 @@ def to_entry(package: conan.Package) -> Entry | None:
 
 
 def fault_of(place: Path, entry: Entry) -> str | None:
-    """Say what is wrong with the files of an entry, None if nothing is."""
+    """Say what is wrong with the files of an entry, None if nothing is; OSError if they cannot be read."""
     for name, expected in ((STAGE, entry.output), (DEBS, entry.debs)):
         if expected is None:
             continue
@@ -85,7 +85,7 @@ def fault_of(place: Path, entry: Entry) -> str | None:
         try:
             if tree_digest(tree, ignore=frozenset()) != expected:
                 return f"its directory {name} is not what was stored"
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             return f"{error.filename}: {error.strerror}"
     return None
 

@@ -184,8 +184,12 @@ class Governor:
                 return
 
     def _end(self, found: list[Job]) -> None:
-        """End the youngest job that has memory to give back, unless it is the only one: a paused one if that can be."""
-        ending = [job for job in found if job.group in {*self._paused, *self._excused} or not job.ends_with_us]
+        """End the youngest job that has memory to give back, unless it is the only one: a paused one if that can be.
+
+        Not what a configure step tries to compile: its failure would be taken for an answer.
+        """
+        stopped = {*self._paused, *self._excused}
+        ending = [job for job in found if job.watch.expendable and (job.group in stopped or not job.ends_with_us)]
         job = next((job for job in reversed(ending) if job.memory > SMALL * self.budget), None)
         if job is not None and len(found) > 1 and procfs.send_group(job.group, signal.SIGKILL):
             job.watch.crowded_out = True

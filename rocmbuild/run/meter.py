@@ -19,11 +19,12 @@ INTERVAL = 0.25
 class Watch:
     """What the programs of one step take: CPU seconds, and the peaks of memory in bytes and of their number.
 
-    ``largest`` is the most that a single process took; ``crowded_out`` is set when one of the step's programs was
-    ended because there was no memory for it.
+    ``expendable`` says whether they may be ended for lack of memory, and ``crowded_out`` that one of them was;
+    ``largest`` is the most that a single process took.
     """
 
     task: str
+    expendable: bool = False
     memory: int = 0
     largest: int = 0
     processes: int = 0
@@ -100,9 +101,9 @@ class Meter:
     _foreign: set[int] = field(default_factory=set)
 
     @contextlib.contextmanager
-    def watch(self, task: str) -> Iterator[Watch]:
-        """Watch a step of a task."""
-        watch = Watch(task)
+    def watch(self, task: str, *, expendable: bool = False) -> Iterator[Watch]:
+        """Watch a step of a task; see ``Step.expendable``."""
+        watch = Watch(task, expendable)
         self._watches.append(watch)
         try:
             yield watch

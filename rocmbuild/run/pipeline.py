@@ -131,7 +131,7 @@ class Pipeline:
     def _to_store(self, job: Job) -> bool:
         if job.action is Action.KEEP:
             return job.storable and not self.site.area(job.node).stamps.is_stored(job)
-        return job.storable and job.action is Action.BUILD
+        return job.storable and (job.action is Action.BUILD or (job.action is Action.RESTORE and job.repackage))
 
     def _keeping(self, job: Job) -> StepFunction:
         async def step(context: StepContext) -> None:
@@ -169,7 +169,8 @@ class Pipeline:
                     hint=f"add it to sources, or let the distribution provide it with --system {job.node.component}",
                 )
             yield Step("configure", watch.timed(self._bind(component.configure, job)), needed=look.stage_needed)
-            yield Step("build", watch.timed(self._bind(component.build, job)), needed=look.stage_needed)
+            build = watch.timed(self._bind(component.build, job))
+            yield Step("build", build, needed=look.stage_needed, expendable=True)
         if job.action in (Action.BUILD, Action.PROVIDED):
             yield Step("install", self._installing(job, watch), needed=look.stage_needed)
         if job.repackage and job.recipe.packages and job.node.machine is Machine.HOST:

@@ -169,11 +169,11 @@ class Scheduler:
             self._started[task.name] = begun
             self.emit(events.TaskStarted(begun, task.name))
         self.emit(events.StepStarted(begun, task.name, step.name, str(log)))
-        with self._meter.watch(task.name) as watch:
+        with self._meter.watch(task.name, expendable=step.expendable) as watch:
             try:
                 await step.function(self._context(task, step, log, watch))
             except RocmBuildError as error:
-                if watch.crowded_out or lacks_memory(error):
+                if watch.crowded_out or (step.uses is Uses.CPU and lacks_memory(error)):
                     raise out_of_memory(error) from error
                 raise
             finally:

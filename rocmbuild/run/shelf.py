@@ -76,7 +76,8 @@ class Shelf:
         packaged = known.packages == packages and job.node.machine is Machine.HOST
         packaged = packaged and await in_thread(are_sound, debs)  # nobody has read them if this run makes nothing
         try:
-            if (name, key) not in self.entries:
+            there = self.entries.get((name, key))
+            if there is None or (packaged and there.packages != packages):
                 self.entries[name, key] = await self.store.put(
                     component=name,
                     version=job.component.version,

@@ -44,9 +44,16 @@ class Store(ConanHome):
             return {}
 
     async def check(self, entry: Entry, runner: Runner) -> Path | None:
-        """Return the directory of an entry if it is whole; else drop it with a warning and return None."""
+        """Return the directory of an entry if it is whole; else drop it with a warning and return None.
+
+        What cannot be read now is not dropped.
+        """
         place = await self.place_of(entry, runner)
-        fault = "its files are gone" if place is None else await in_thread(fault_of, place, entry)
+        try:
+            fault = "its files are gone" if place is None else await in_thread(fault_of, place, entry)
+        except OSError as error:
+            self.warn(f"the store's entry of {entry} cannot be read: {error}")
+            return None
         if fault is not None or place is None:
             await self.drop(entry, str(fault), runner)
             return None
@@ -72,7 +79,8 @@ class Store(ConanHome):
                     await self._confirm(place, entry)
         except (StoreError, FileNotFoundError) as error:
             await self.drop(entry, str(error), runner)
-            raise StoreError(f"the store's entry of {entry} is damaged: {error}") from error
+            hint = "run the same command again: it is built then"
+            raise StoreError(f"the store's entry of {entry} is damaged: {error}", hint=hint) from error
 
     async def put(
         self,

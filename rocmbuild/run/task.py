@@ -44,6 +44,8 @@ class Step:
     function: StepFunction
     uses: Uses = Uses.CPU
     needed: Callable[[], bool] = lambda: True
+    expendable: bool = False
+    """whether its programs may be ended when memory is short: a failure of one of them fails the step for certain"""
 
 
 @dataclass(frozen=True)

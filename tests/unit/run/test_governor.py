@@ -63,6 +63,7 @@ class Bench:
     def __init__(self, directory: Path, sandbox: tuple[str, ...]) -> None:
         self.directory = directory
         self.sandbox = sandbox
+        self.expendable = True
         self.notes: list[tuple[str, str]] = []
         self.peak = 0
         self.most_paused = 0
@@ -107,7 +108,7 @@ class Bench:
     async def _build(self, tree):
         env = {"PATH": "/usr/bin:/bin", "MAKEFLAGS": self.jobserver.makeflags + str(self.jobserver.path)}
         async with self.jobserver.token(0):
-            with self.meter.watch(tree.name) as watch:
+            with self.meter.watch(tree.name, expendable=self.expendable) as watch:
                 runner = Runner(on_start=lambda pid: self.meter.started(watch, pid), on_end=watch.ended)
                 runner.log = tree / "log"
                 try:
@@ -200,6 +201,16 @@ def test_who_has_no_room_left_is_ended_and_that_is_said(bench, tmp_path):
     (text,) = [text for task, text in bench.notes if task == "young" and text.startswith("ended")]
     assert "there is no room" in text
     assert bench.left == 4
+
+
+def test_what_a_configure_step_tries_is_never_ended(bench, tmp_path):
+    """It would take the end of a compiler for an answer to what it asked."""
+    bench.expendable = False
+    trees = [tree_of(tmp_path / "old", "grow 200 0.5"), tree_of(tmp_path / "young", "grow 200 0.5")]
+    old, young = bench.run(300, *trees, after="begun")
+    assert not isinstance(old, Exception)
+    assert not isinstance(young, Exception)
+    assert not [text for _, text in bench.notes if text.startswith("ended")]
 
 
 def test_a_lone_job_is_never_paused_but_told_of(bench, tmp_path):

@@ -401,15 +401,22 @@ def notes(bench):
     return [event.text for event in bench.events if isinstance(event, events.Note)]
 
 
-@pytest.mark.parametrize("uses", list(Uses))
-def test_a_killed_program_is_tried_again_alone(bench, uses):
+@pytest.mark.parametrize("uses", [Uses.NETWORK, Uses.NOTHING])
+def test_what_does_not_compute_is_not_taken_for_lacking_memory(bench, uses):
+    """To repeat it alone would mean to wait for all who compute."""
+    outcome = bench.run(bench.task("a", uses=uses, does=lambda context: context.runner.run(KILLED)))
+    assert outcome.status == {"a": "failed"}
+    assert not [text for text in notes(bench) if "not enough memory" in text]
+
+
+def test_a_killed_program_is_tried_again_alone(bench):
     tries = []
 
     async def does(context):
         tries.append(1)
         await context.runner.run(KILLED if len(tries) == 1 else ["echo", "fine"])
 
-    outcome = bench.run(bench.task("a", memory=50, uses=uses, does=does), cpus=3)
+    outcome = bench.run(bench.task("a", memory=50, does=does), cpus=3)
     assert outcome.status == {"a": "done"}
     assert len(tries) == 2
     (note,) = [text for text in notes(bench) if "not enough memory" in text]
