@@ -12,9 +12,9 @@ _PASSING = re.compile(
     r"|\.part$|/jobserver$"
 )
 
-_NOT_OURS = re.compile(
+_NOT_OURS = re.compile(  # a database of Conan's that was damaged is set aside; rocmbuild store gc removes it
     r"/build/[^/]+/[^/]+/[^/]+/build/"  # Ninja's trees
-    r"|/workspace/logs/|/cache/git/[^/]+\.git/|/cache/store/conan/|/cache/(roots|apt)(/|$)|/cache/downloads/debs|/lost\+found/"
+    r"|/workspace/logs/|/cache/git/[^/]+\.git/|/cache/store/conan(/|[.]damaged-)|/cache/(roots|apt)(/|$)|/cache/downloads/debs|/lost\+found/"
 )
 
 
