@@ -30,8 +30,9 @@ def run(settings: Settings) -> int:
 
 
 def _newest(component: str, logs: Sequence[Path], step: str | None) -> Path:
-    """Return the log written last; ``step`` None means of any step."""
-    wanted = [path for path in logs if step in (None, path.stem)]
+    """Return the log written last; ``step`` None means of any step that makes something of the component."""
+    made = [path for path in logs if path.stem not in ("store", "restore")] or logs
+    wanted = [path for path in logs if path.stem == step] if step is not None else made
     if not wanted:
         steps = [path.stem for path in logs]
         raise UsageError(f"{component} has no log of a step {step}", hint=nearest(str(step), steps))

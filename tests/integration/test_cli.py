@@ -50,7 +50,7 @@ def workspace(tmp_path):
             (tree / "stamp.json").write_text("{}")
         (area / "hip" / "prefix").mkdir()
         (area / "hip" / "prefix" / "lib.so").hardlink_to(area / "rocr" / "stage" / "lib.so")
-    for number, name in enumerate(("configure", "build", "install")):
+    for number, name in enumerate(("configure", "build", "install", "store")):
         log = path / "logs/rel-1/debian-12-amd64/rocr" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_bytes(f"{name} of rel-1: \u00fc\n".encode() + b"\xff\n")
@@ -156,6 +156,7 @@ def test_the_last_log_is_printed_and_its_path_kept_apart(rocmbuild, workspace):
     ("words", "text"),
     [
         (("rocr", "configure"), "configure of rel-1"),
+        (("rocr", "store"), "store of rel-1"),  # only by name: it says nothing of the component
         (("rocr", "build"), "build of rel-2"),
         (("rocr", "build", "--branch", "rel-1"), "build of rel-1"),
         (("rocr", "--distribution", "debian-13"), "build of rel-2"),
