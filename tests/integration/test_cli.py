@@ -244,9 +244,11 @@ def test_messages_fit_any_encoding(rocmbuild):
 
 
 ENDLESS = """
-import asyncio, sys, types
+import asyncio, signal, sys, types
 from rocmbuild.process import Runner
 from rocmbuild.cli import main
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # who started the tests with nohup has it ignored
 
 def run(settings):
     asyncio.run(Runner(on_line=lambda line: print(line, flush=True)).run(["sh", "-c", "echo $$; exec sleep 60"]))
