@@ -24,8 +24,8 @@ RELEASE = Path(__file__).parent / "release"
 BRANCH = "faults"
 ARCHIVE = "Toys/toywide-1.0.tar"
 
-MORTAL = ("setpriv", "--pdeathsig", "KILL", "--")
-"""Words before a program that is not to outlive the campaign."""
+MORTAL = ("setpriv", "--pdeathsig", "KILL", "--", "env", "--default-signal=HUP,INT")
+"""Words before a program that is not to outlive the campaign, and heeds signals that nohup or a shell's & ignores."""
 
 LIMIT = 300.0
 """Seconds after which a run counts as hanging."""
