@@ -108,7 +108,10 @@ class ConanHome:
         self.place_file(name).unlink(missing_ok=True)
 
     def set_aside(self, reason: str) -> DamagedHome:
-        """Rename the damaged home, so that the next call begins a new one; return the error that says so."""
+        """Rename the damaged home, so that the next call begins a new one; return the error that says so.
+
+        One without packages, as a full disk leaves it, is not worth keeping.
+        """
         number = 1
         while (aside := self.directory / f"conan.damaged-{number}").exists():
             number += 1
@@ -118,6 +121,9 @@ class ConanHome:
         for name in ("remotes.json", ".conan.db"):
             with contextlib.suppress(OSError):
                 shutil.copy2(aside / name, self.path / name)
+        if not any(conan.packages_below(aside)):
+            remove_tree(aside)
+            return DamagedHome(f"the database of the store is damaged ({reason})", hint="run the same command again")
         message = f"the database of the store is damaged ({reason}); it was set aside as {aside}"
         self.warn(f"{message}, and a new one was begun")
         return DamagedHome(message, hint="rocmbuild store gc removes it; what it held is built again, or pulled")

@@ -81,6 +81,10 @@ class Sourcing:
         """
         with _located(source):
             pinned = await self.identify(source, runner)
+            if source.kind == "local" and source.sha256 and source.sha256 != pinned.sha256:
+                raise UsageError(
+                    f"{source.path} has changed since this run was planned", hint="run the same command again"
+                )
             key = await in_thread(input_key, pinned, subdir, recipe)
             record = target.with_name(f"{target.name}.json")
             known = read_stamp(record)

@@ -73,6 +73,12 @@ def built_packages(home: Path) -> Iterator[Path]:
     return (home / "p" / "b").glob("*/p")
 
 
+def packages_below(home: Path) -> Iterator[Path]:
+    """Return the directories of all packages, exported or pulled, whatever the database knows."""
+    yield from built_packages(home)
+    yield from (home / "p").glob("*/p")
+
+
 def home_environment(home: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a call."""
     return {**environment, "CONAN_HOME": str(home), "TMPDIR": str(temporary(home)), "PYTHONNOUSERSITE": "1"}

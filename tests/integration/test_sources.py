@@ -257,6 +257,20 @@ def test_a_local_directory_gets_a_private_copy(tmp_path: Path, sourcing: Sourcin
     assert prepare(sourcing, source, recipe, tmp_path / "t").tree_digest != first.tree_digest
 
 
+def test_a_local_directory_that_changes_after_the_plan_is_refused(
+    tmp_path: Path, sourcing: Sourcing, recipe: Resolved
+) -> None:
+    """What is made of it would be stamped with keys of what it was."""
+    own = tmp_path / "own"
+    own.mkdir()
+    planned = Source("rocr", "local", path=str(own), sha256=tree_digest(own))
+    (own / "new.c").touch()
+    error = failure(sourcing, planned, recipe, tmp_path / "t", UsageError)
+    assert f"{own} has changed since this run was planned" in error.message
+    assert error.hint == "run the same command again"
+    assert not (tmp_path / "t").exists()
+
+
 def test_a_local_directory_must_exist_and_not_hold_the_workspace(
     tmp_path: Path, sourcing: Sourcing, recipe: Resolved
 ) -> None:

@@ -268,6 +268,16 @@ def test_a_truncated_database_is_set_aside(filled, size):
     assert not (filled.path / "conan.damaged-1").exists()
 
 
+def test_a_home_that_a_full_disk_left_without_packages_is_not_kept(shop):
+    assert shop.cli("add-remote", "team", "http://localhost:1").returncode == 0
+    database(shop).parent.mkdir(exist_ok=True)
+    database(shop).write_bytes(b"garbage" * 1000)
+    assert shop.entries() == {}
+    assert not list(shop.path.glob("conan.damaged-*"))
+    assert "team" in shop.cli("remotes").stdout
+    assert shop.place(shop.put("base", "a"))
+
+
 def test_a_database_that_is_garbage_does_not_stop_a_put(filled):
     database(filled).write_bytes(b"garbage" * 1000)
     with pytest.raises(StoreError, match="the database of the store is damaged"):
