@@ -262,11 +262,13 @@ def _kill(process: asyncio.subprocess.Process, sessions: set[int]) -> bool:
     One that ended well left at most something in its group. Ninja gives each job a group of its own, in its session.
     """
     found = procfs.send_group(process.pid, signal.SIGKILL)
-    if process.returncode == 0 and len(sessions) == 1:
-        return found
-    left = [one.pid for one in procfs.processes() if one.session in sessions and one.state != "Z"]
+    if not found and process.returncode == 0 and len(sessions) == 1:
+        return False
+    # one that has ended is in its group until its parent asks for it: in a container that may take a while
+    ours = (one for one in procfs.processes() if one.session in sessions or one.group == process.pid)
+    left = [one.pid for one in ours if one.state != "Z"]
     procfs.send(left, signal.SIGKILL)
-    return found or bool(left)
+    return bool(left)
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -393,3 +394,13 @@ os.kill(os.getpid(), signal.SIGKILL)
     with pytest.raises(ProcessError, match="SIGKILL"):
         run(*python(code))
     assert processes(word) == []
+
+
+def test_what_has_ended_is_not_waited_for_until_somebody_asks_for_it():
+    """In a container nobody may ever ask for an orphan: it stays in its group, dead."""
+    child = subprocess.Popen(["false"], start_new_session=True)
+    while Path(f"/proc/{child.pid}/stat").read_text().split()[2] != "Z":
+        time.sleep(0.01)
+    os.killpg(child.pid, 0)  # there is such a group
+    assert process._kill(SimpleNamespace(pid=child.pid, returncode=1), {child.pid}) is False
+    child.wait()
