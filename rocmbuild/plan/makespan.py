@@ -74,7 +74,10 @@ def bound(works: Iterable[Work], slots: float, longest: Mapping[str, float] | No
 
 
 def longest_paths(works: Iterable[Work], slots: float) -> dict[str, float]:
-    """Return for each task the seconds from its start to the end of the longest path, each alone on all slots."""
+    """Return for each task the seconds from its start to the end of the longest path, each alone on all slots.
+
+    Each of ``works`` comes after what it needs, as a plan has them.
+    """
     works = list(works)
     return remaining({work.name: work.needs for work in works}, {work.name: work.least(slots) for work in works})
 
@@ -82,19 +85,29 @@ def longest_paths(works: Iterable[Work], slots: float) -> dict[str, float]:
 def remaining(needs: Mapping[str, Iterable[str]], seconds: Mapping[str, float]) -> dict[str, float]:
     """Return for each task the seconds from its start to the end of the longest path through it.
 
-    ``needs`` are the tasks that have to be done before each; others than those in ``seconds`` do not count.
+    ``seconds`` names the tasks so that each comes after its needs; needs that are not in it do not count. Raises
+    ValueError if one comes before a need.
     """
-    if not seconds:
-        return {}
+    found: dict[str, float] = {}
+    after: dict[str, float] = {}  # of what comes after a task, the longest
+    for name in reversed(list(seconds)):
+        total = found[name] = seconds[name] + after.get(name, 0.0)
+        for need in needs[name]:
+            if need in found:
+                raise ValueError(f"{name} comes before {need}, which it needs")
+            if total > after.get(need, 0.0):
+                after[need] = total
+    return found
+
+
+def ordered(needs: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return tasks so that each comes after its needs; networkx.NetworkXUnfeasible if they go in a circle."""
     import networkx as nx  # late: to load it takes longer than all of a run in which nothing is to be ordered
 
     graph: nx.DiGraph[str] = nx.DiGraph()
-    graph.add_nodes_from(seconds)
-    graph.add_edges_from((need, name) for name in seconds for need in needs[name] if need in seconds)
-    found: dict[str, float] = {}
-    for name in reversed(list(nx.topological_sort(graph))):
-        found[name] = seconds[name] + max((found[user] for user in graph.successors(name)), default=0.0)
-    return found
+    graph.add_nodes_from(needs)
+    graph.add_edges_from((need, name) for name in needs for need in needs[name] if need in needs)
+    return list(nx.topological_sort(graph))
 
 
 def simulate(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rocmbuild import events
 from rocmbuild.errors import OutOfMemory, RocmBuildError, refusal
-from rocmbuild.plan.makespan import remaining
+from rocmbuild.plan.makespan import ordered, remaining
 from rocmbuild.process import Runner
 from rocmbuild.run.failure import complete, lacks_memory, out_of_memory
 from rocmbuild.run.governor import Governor, size
@@ -72,7 +72,9 @@ class Scheduler:
     async def run(self, tasks: Iterable[Task]) -> Outcome:
         """Run all tasks; cancelling this stops every program they started."""
         tasks = list(tasks)
-        self._priority = remaining({task.name: task.needs for task in tasks}, {task.name: task.cost for task in tasks})
+        by_name = {task.name: task for task in tasks}
+        needs = {task.name: task.needs for task in tasks}
+        self._priority = remaining(needs, {name: by_name[name].cost for name in ordered(needs)}) if tasks else {}
         self._ended = {task.name: asyncio.Event() for task in tasks}
         first = sorted(tasks, key=lambda task: -self._priority[task.name])  # whoever asks first gets a free token
         running = [asyncio.create_task(self._task(task)) for task in first]

@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from rocmbuild.plan.makespan import Work, bound, remaining, simulate
+from rocmbuild.plan.makespan import Work, bound, ordered, remaining, simulate
 
 
 def rigid(name, seconds, *needs, memory=0):
@@ -51,6 +51,14 @@ def test_the_rest_of_the_path_counts_to_the_end():
         "d": 1.0,
         "e": 9.0,
     }
+
+
+def test_tasks_out_of_order_are_refused_and_can_be_ordered():
+    needs = {"top": ["middle"], "middle": ["base", "kept"], "base": []}
+    with pytest.raises(ValueError, match="middle comes before base, which it needs"):
+        remaining(needs, dict.fromkeys(needs, 1.0))
+    assert ordered(needs) == ["base", "middle", "top"]
+    assert remaining(needs, dict.fromkeys(ordered(needs), 1.0)) == {"top": 1.0, "middle": 2.0, "base": 3.0}
 
 
 def test_the_longest_path_goes_first():
