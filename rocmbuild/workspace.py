@@ -182,15 +182,6 @@ def _left(path: Path) -> str:
     return f"what a killed run left behind: {left}"
 
 
-@contextlib.contextmanager
-def waiting_lock(path: Path) -> Iterator[None]:
-    """Hold a lock file, waiting for other runs that share the cache."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def write_text(path: Path, text: str) -> None:
     """Replace a file in one step, so that a reader sees the old or the new one, never a part.
 

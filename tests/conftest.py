@@ -20,7 +20,7 @@ from rocmbuild.model.target import Distribution
 from rocmbuild.process import Runner, network_environment
 from rocmbuild.tools.apt import Apt, find_archive
 from rocmbuild.tools.root import Root, RootSpec, make_root
-from rocmbuild.workspace import waiting_lock
+from tests.locking import waiting_lock
 from tests.releases import Release
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -20,8 +20,8 @@ import pytest
 import rocmbuild
 from rocmbuild.process import network_environment
 from rocmbuild.tools.repository import INDICES
-from rocmbuild.workspace import waiting_lock
 from tests.integration.forge import Forge, Repository
+from tests.locking import waiting_lock
 
 TOY = Path(__file__).parent / "toy"
 AREA = "debian-12-amd64"

@@ -25,11 +25,11 @@ from rocmbuild.workspace import (
     sha256_file,
     sweep,
     tree_digest,
-    waiting_lock,
     write_json,
     write_stamp,
     write_text,
 )
+from tests.locking import waiting_lock
 
 
 def listing(path):

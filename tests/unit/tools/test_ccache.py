@@ -17,8 +17,8 @@ from rocmbuild.process import Runner
 from rocmbuild.tools import ccache
 from rocmbuild.tools.ccache import Ccache, Compilations, Counts
 from rocmbuild.tools.root import RootSpec, make_root
-from rocmbuild.workspace import waiting_lock
 from tests import elf_files
+from tests.locking import waiting_lock
 
 ENV = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 SOURCE = '#include "answer.h"\nint twice(int x) { return answer( x ) * 2; }\n'
