@@ -67,8 +67,9 @@ def test_another_gpu_is_verified_but_not_built(built: subprocess.CompletedProces
 
 
 def test_ninja_has_nothing_to_do_in_a_build_tree(built: subprocess.CompletedProcess[str], rocmbuild: Command) -> None:
-    for name in ("device-libs", "rocr", "hipify"):  # comgr and clr relink by upstream's rules
-        ninja = rocmbuild("shell", name, "--branch", BRANCH, "--", "ninja", "-n")
+    # Ninja may run CMake again, whose modules are as old as this environment; comgr and clr relink by upstream's rules
+    for name in ("device-libs", "rocr", "hipify"):
+        ninja = rocmbuild("shell", name, "--branch", BRANCH, "--", "ninja")
         assert "no work to do" in ninja.stdout, (name, ninja.stdout[-2000:], ninja.stderr)
 
 
@@ -106,5 +107,5 @@ def test_ninja_has_nothing_to_do_in_a_cross_build_tree(
     crossed: subprocess.CompletedProcess[str], rocmbuild: Command
 ) -> None:
     # by way of the merged /lib every header would look changed
-    ninja = rocmbuild("shell", "rocr", "--branch", BRANCH, *BOARD, "--", "ninja", "-n")
+    ninja = rocmbuild("shell", "rocr", "--branch", BRANCH, *BOARD, "--", "ninja")
     assert "no work to do" in ninja.stdout, (ninja.stdout[-2000:], ninja.stderr)

@@ -15,7 +15,7 @@ from tests.faults.disks import image, small, unavailable
 from tests.faults.ground import Faulted, Ground, State, ended
 from tests.faults.servers import cut_downloads, cut_git
 from tests.faults.trial import Trial
-from tests.integration.conftest import AREA
+from tests.integration.conftest import AREA, wait_for
 from tests.integration.forge import Forge
 
 
@@ -147,6 +147,7 @@ def test_a_loss_is_seen(trial, script, losses):
 
 def test_what_is_left_running_is_seen(trial):
     process = subprocess.Popen(["sleep", "60"], cwd=trial.user.directory)
+    wait_for(trial.user.orphans, 10, lambda: "not seen")  # the kernel says a moment later what it was started with
     trial.quiet(0.2)
     process.kill()
     process.wait()
