@@ -144,8 +144,7 @@ async def build(site: Site, job: Job, context: StepContext) -> None:
             await _run(site, job, argv, runner, flags)
     except ProcessError as error:
         _distrust_rerun(site, job, context)
-        hint = f"look into the log, or try by hand: {_shell(job, site)}"
-        raise _failed(job, "built", context.log, error, hint) from error
+        raise _failed(job, "built", context.log, error, _build_hint(site, job, _read(context.log))) from error
 
 
 def _distrust_rerun(site: Site, job: Job, context: StepContext) -> None:
@@ -240,6 +239,17 @@ def _configure_hint(plan: Plan, job: Job, log: str) -> str:
     if missing:
         return f"it looks for {missing[0]}: add the distribution's package to needs.system in {job.recipe.where}"
     return f"the reason is in the log; the recipe is {job.recipe.where.split(':')[0]}"
+
+
+def _build_hint(site: Site, job: Job, log: str) -> str:
+    if not cmake.begins_again(log):
+        return f"look into the log, or try by hand: {_shell(job, site)}"
+    root = site.area(job.node).made.root
+    places = f"{site.tools.cmake} or {root.path if root is not None else 'this machine'}"
+    return (
+        f"something that CMake reads is from the future, for the clock was ahead when {places} was installed: "
+        "touch what is younger than now, or wait until the clock has passed it"
+    )
 
 
 def _failed(job: Job, what: str, log: Path, error: ProcessError, hint: str) -> StepError:

@@ -16,6 +16,7 @@ from rocmbuild.run.site import Site
 from rocmbuild.tools import cmake, toolchain
 from rocmbuild.tools.prefix import merge
 from rocmbuild.tools.sandbox import Environment, Host, Mounts, Sandbox
+from rocmbuild.tools.sourcetree import bring_to_present
 from rocmbuild.tools.waiting import in_thread
 from rocmbuild.workspace import new_directory, write_text
 
@@ -206,6 +207,8 @@ async def make_prefix(site: Site, job: Job) -> None:
     workspace, name = site.area(job.node).workspace, job.node.component
 
     def fill() -> None:
+        for need in job.needs:
+            bring_to_present(site.stage(need))
         with new_directory(workspace.prefix(name)) as directory:
             merge(tools, directory, below=libs) if tools else merge(libs, directory)
         if site.is_cross(job.node):
@@ -230,6 +233,7 @@ def write_toolchain(site: Site) -> None:
     for path, text in texts.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             write_text(path, text)
+    bring_to_present(place)
 
 
 def _located(value: str, where: Environment) -> str:

@@ -31,6 +31,8 @@ _NO_MEMORY = re.compile(
 )
 """What Ninja, gcc, collect2, clang, shells, linkers and Python say when the kernel ends a program or refuses memory."""
 _FAILED = re.compile(r"^FAILED: (?:\[code=\d+\] )?(?P<output>\S+)", re.MULTILINE)
+_NINJA = re.compile(r"^ninja: (?:error|fatal): (.*)$", re.MULTILINE)
+_FROM_THE_FUTURE = re.compile(r"^ninja: error: .* still dirty after \d+ tries", re.MULTILINE)
 _LONGEST = 300
 
 RERUN = "Re-running CMake"
@@ -119,16 +121,23 @@ def progress(line: str) -> tuple[int, int, str] | None:
 
 
 def complaint(text: str) -> str | None:
-    """Return what a log of CMake or Ninja complains of first: a compiler's words, CMake's, or the failed output."""
+    """Return what a log complains of first: a compiler's words, CMake's, the output that failed, or Ninja's words."""
     if match := _COMPILER.search(text):
         found = match[0]
     elif match := _ERROR.search(text):
         found = f"{match['place']}: {match['text']}" if match["place"] else match["text"]
     elif match := _FAILED.search(text):
         found = f"{match['output']} could not be made"
+    elif match := _NINJA.search(text):
+        found = match[1]
     else:
         return None
     return " ".join(found.split())[:_LONGEST]
+
+
+def begins_again(text: str) -> bool:
+    """Return whether a log says that Ninja ran CMake again and again, for what CMake reads is from the future."""
+    return _FROM_THE_FUTURE.search(text) is not None
 
 
 def out_of_memory(text: str) -> bool:

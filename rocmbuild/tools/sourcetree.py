@@ -43,8 +43,9 @@ def settle(tree: Path, previous: Path, made: int) -> None:
     """Give a tree plain modes (executable or not), and times that a build tree can rely on.
 
     Ninja rebuilds what has a newer source, so a file that is as it was in the tree ``previous``
-    keeps its time and any other gets the present, however old it really is. Without a previous
-    tree all get the time ``made`` (seconds), so that all machines see the same.
+    keeps its time and any other gets the present, however old it really is, and so does what is
+    from the future, for a clock was ahead. Without a previous tree all get the time ``made``
+    (seconds), so that all machines see the same.
     """
     now = time.time_ns()
     first = min(max(made, EARLIEST) * 10**9, now)
@@ -53,7 +54,7 @@ def settle(tree: Path, previous: Path, made: int) -> None:
         _set_mode(path)
         if continues:
             old = os.path.join(previous, os.path.relpath(path, tree))
-            moment = os.lstat(old).st_mtime_ns if _same(path, old) else now
+            moment = min(os.lstat(old).st_mtime_ns, now) if _same(path, old) else now
         else:
             moment = first
         os.utime(path, ns=(moment, moment), follow_symlinks=False)

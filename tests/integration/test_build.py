@@ -285,6 +285,16 @@ def test_a_build_tree_from_the_future_does_not_hide_an_edit(built):
     assert ctypes.CDLL(str(library)).count() == 43
 
 
+def test_a_need_from_the_future_does_not_keep_ninja_from_its_end(built):
+    """The clock was minutes ahead when toybase was built, whose package file CMake reads for toyapp."""
+    ahead = time.time() + 600
+    for path in (built.area("toybase") / "stage").rglob("*"):
+        os.utime(path, (ahead, ahead), follow_symlinks=False)
+    tree = built.checkout("toyapp")
+    built.build("--source", f"toyapp={tree}", "toyapp")
+    assert built.plan("--source", f"toyapp={tree}")["toybase"]["action"] == "KEEP"
+
+
 def test_a_checkout_that_is_left_again_gives_the_first_packages(built, first_build):
     tree = built.checkout("toybase")
     (tree / "src/count.c").write_text("int count(void) { return 42 + 0; }\n")

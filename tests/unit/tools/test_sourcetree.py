@@ -58,6 +58,15 @@ def test_only_what_changed_gets_the_present(tmp_path: Path) -> None:
     assert all(os.lstat(new / name).st_mtime == MADE for name in ("same", "link", "d", "d/x"))
 
 
+def test_what_is_from_the_future_is_of_the_present_in_the_next_tree_too(tmp_path: Path) -> None:
+    old, new = make(tmp_path / "old", same="1"), make(tmp_path / "new", same="1")
+    ahead = time.time() + 3600
+    for path in (old, old / "same"):
+        os.utime(path, (ahead, ahead))
+    settle(new, old, MADE)
+    assert max(path.stat().st_mtime for path in (new, new / "same")) <= time.time()
+
+
 def test_the_youngest_file_counts_not_its_directory(tmp_path: Path) -> None:
     tree = make(tmp_path / "x", a="1", b="2")
     os.utime(tree / "a", (MADE, MADE))
