@@ -8,6 +8,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -22,6 +23,9 @@ from rocmbuild.errors import RocmBuildError, UsageError
 
 FORMAT = 1
 """Format of the workspace's directories; raised when an older one cannot be continued."""
+
+_TEMPORARY = re.compile(r"\.[^/]+\.[a-z0-9_]{8}(~[a-z0-9_]{8})?")
+"""Names of directories that are to be renamed, and of those beside them."""
 
 LEFTOVERS = 15.0
 """Seconds to wait for programs of a killed run to end: they have been told to."""
@@ -142,18 +146,23 @@ def open_workspace(path: Path) -> Path:
 def exclusive(path: Path) -> Iterator[int]:
     """Hold the workspace for one run; UsageError names the process that has it already.
 
+    The lock file says whose it is until that run comes to its end; what one that was killed has left is removed first.
     Yields the descriptor of the lock, for the programs of the run: those that outlive a run that was killed hold the
     workspace until they end, and nobody works in a tree that they still write to.
     """
     with (path / "lock").open("a+") as lock:
         _acquire(lock, path)
         lock.seek(0)
-        lock.truncate()
+        killed = bool(lock.read())
+        lock.truncate(0)
         lock.write(f"rocmbuild, process {os.getpid()}\n")
         lock.flush()
         try:
+            if killed:
+                _sweep_all(path)
             yield lock.fileno()
         finally:
+            lock.truncate(0)
             fcntl.flock(lock, fcntl.LOCK_UN)  # also for programs that have the descriptor and go on: daemons
 
 
@@ -174,6 +183,14 @@ def _acquire(lock: IO[str], path: Path) -> None:
                 hint="wait for it to end, or use another workspace with --workspace",
             ) from None
         time.sleep(0.1)
+
+
+def _sweep_all(path: Path) -> None:
+    """Remove all temporary directories of a workspace: who made them may have no further use for their places."""
+    for place in ("src/*/*", "build/*/*/*", "out/*", "verify"):
+        for left in path.glob(f"{place}/.*"):
+            if _TEMPORARY.fullmatch(left.name):
+                remove_tree(left)
 
 
 def _left(path: Path) -> str:

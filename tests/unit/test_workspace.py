@@ -172,6 +172,26 @@ def test_a_run_that_was_killed_holds_nothing(tmp_path, holder, number):
         assert (tmp_path / "lock").read_text() == f"rocmbuild, process {os.getpid()}\n"
 
 
+TEMPORARY = (
+    "src/b/a/.comgr.abcd_123", "src/b/a/.comgr.abcd_123~x0x0x0x0",
+    "build/b/a/comgr/.debs.zzzzzzzz", "out/b/.a.aaaaaaaa",
+)  # fmt: skip
+KEPT = ("src/b/a/comgr", "src/b/a/.comgr.json", "build/b/a/.toolchain", "build/b/a/comgr/build/.x.abcdefgh", "out/b/a")
+
+
+def test_what_a_killed_run_left_is_removed_once(tmp_path, holder):
+    holder.kill()
+    holder.wait()
+    for name in (*TEMPORARY, *KEPT):
+        (tmp_path / name / "d").mkdir(parents=True)
+    with exclusive(tmp_path):
+        assert not [name for name in TEMPORARY if (tmp_path / name).exists()]
+        assert [name for name in KEPT if (tmp_path / name / "d").is_dir()] == list(KEPT)
+    (tmp_path / TEMPORARY[0]).mkdir()
+    with exclusive(tmp_path):
+        assert (tmp_path / TEMPORARY[0]).exists(), "a run that came to its end leaves nothing to look for"
+
+
 LEAVE = """
 import subprocess, sys
 from pathlib import Path
