@@ -17,7 +17,7 @@ INTERVAL = 0.25
 
 @dataclass
 class Watch:
-    """What the programs of one step take: CPU seconds, and the peaks of memory in bytes and of their number.
+    """What one step takes: CPU seconds, and its programs' peaks of memory in bytes and of their number.
 
     ``expendable`` says whether they may be ended for lack of memory, and ``crowded_out`` that one of them was;
     ``largest`` is the most that a single process took.
@@ -40,8 +40,12 @@ class Watch:
 
     @property
     def cpu_seconds(self) -> float:
-        """Return the CPU seconds of all programs so far; what they took after the last sample is missing."""
+        """Return the CPU seconds so far; what programs took after the last sample is missing."""
         return self._ended + sum(self._cpu.values())
+
+    def spend(self, seconds: float) -> None:
+        """Add CPU seconds that are no program's, but of a thread of ours."""
+        self._ended += seconds
 
     def started(self, pid: int) -> None:
         """Count a program from now on, with all that it starts."""

@@ -19,6 +19,7 @@ from rocmbuild.run.governor import Governor, size
 from rocmbuild.run.meter import Meter, Watch
 from rocmbuild.run.resources import Resources
 from rocmbuild.run.task import Step, StepContext, Task, Uses
+from rocmbuild.tools.waiting import spending
 
 _GOOD = ("done", "kept")
 
@@ -173,7 +174,8 @@ class Scheduler:
         self.emit(events.StepStarted(begun, task.name, step.name, str(log)))
         with self._meter.watch(task.name, expendable=step.expendable) as watch:
             try:
-                await step.function(self._context(task, step, log, watch))
+                with spending(watch.spend):
+                    await step.function(self._context(task, step, log, watch))
             except RocmBuildError as error:
                 if watch.crowded_out or (step.uses is Uses.CPU and lacks_memory(error)):
                     raise out_of_memory(error) from error

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
@@ -14,6 +16,9 @@ T = TypeVar("T")
 
 _POLL = 0.1
 """Seconds between two looks at a lock that another run holds."""
+
+_SPEND: ContextVar[Callable[[float], None] | None] = ContextVar("spend", default=None)
+"""What is told the CPU seconds of a thread's work; asyncio hands it on to all that a task starts."""
 
 
 @contextlib.asynccontextmanager
@@ -34,14 +39,38 @@ async def held(path: Path, notify: Callable[[str], None] | None = None) -> Async
         yield lock.fileno()
 
 
+@contextlib.contextmanager
+def spending(spend: Callable[[float], None]) -> Iterator[None]:
+    """Have ``spend`` told the CPU seconds of all that runs in threads for what is done within."""
+    token = _SPEND.set(spend)
+    try:
+        yield
+    finally:
+        _SPEND.reset(token)
+
+
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a function in a thread; a cancelled wait ends only with it, so that it never writes behind our back."""
-    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    spent = 0.0
+
+    def timed() -> T:
+        nonlocal spent
+        begun = time.thread_time()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            spent = time.thread_time() - begun
+
+    work = asyncio.ensure_future(asyncio.to_thread(timed))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         await asyncio.wait({work})
         raise
+    finally:
+        spend = _SPEND.get()
+        if spend is not None:
+            spend(spent)
 
 
 def _lock(file: IO[str]) -> bool:

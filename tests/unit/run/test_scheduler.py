@@ -15,6 +15,7 @@ from rocmbuild.errors import OutOfMemory, StepError
 from rocmbuild.run.resources import Jobserver, Memory, Resources
 from rocmbuild.run.scheduler import Scheduler
 from rocmbuild.run.task import Step, Task, Uses
+from rocmbuild.tools.waiting import in_thread
 
 
 class Bench:
@@ -540,6 +541,25 @@ def test_what_steps_take_is_told_and_what_exceeds_its_reservation_is_noted(bench
     assert [text for text in notes(bench) if "expected" in text] == [
         "took 0.1 GiB of memory where 0.0 GiB were expected"
     ]
+
+
+def test_what_a_thread_of_ours_takes_counts_for_its_step_alone(bench):
+    async def computes(context):
+        await asyncio.gather(in_thread(busy), in_thread(busy))
+
+    async def nothing(context):
+        await in_thread(time.sleep, 0.2)
+
+    bench.run(bench.task("a", does=computes), bench.task("b", does=nothing))
+    spent = {event.task: event.cpu_seconds for event in bench.events if isinstance(event, events.StepEnded)}
+    assert spent["a"] >= 0.2
+    assert spent["b"] < 0.1
+
+
+def busy() -> None:
+    begun = time.thread_time()
+    while time.thread_time() < begun + 0.1:
+        pass
 
 
 def test_what_a_failed_task_took_is_told_too(bench):
