@@ -53,11 +53,7 @@ async def _run(settings: Settings, reactor: Reactor, lock: int) -> int:
         session, notes = await _sound(with_roots, runner, jobserver)
     pipeline = make_pipeline(session, jobserver)
     tasks = pipeline.tasks(Phase(settings.verb), verify=settings.verify)
-    _refuse_offline(settings, tasks)
-    if session.sandboxed and session.plan.building and settings.verb == "build":
-        from rocmbuild.commands.checks import require_sandbox  # late, as all that only work needs
-
-        await require_sandbox()
+    await _refuse_hopeless(session, tasks)
     efforts = Efforts(tasks, settings.jobs, available_cpus())
     recorder = Recorder(session.measured, places(session.plan, session.areas), efforts, helped=settings.ccache)
     try:
@@ -77,9 +73,11 @@ async def _with_roots(session: Session, resources: Resources, reactor: Reactor, 
 
     Return the session with a plan that knows them, None if they could not be made.
     """
-    tasks = list(make_pipeline(session, resources.jobserver).foundations.tasks(session.areas))
+    pipeline = make_pipeline(session, resources.jobserver)
+    tasks = list(pipeline.foundations.tasks(session.areas))
     if session.shelf is None or not session.shelf.entries or not session.plan.building or not tasks:
         return session
+    await _refuse_hopeless(session, pipeline.tasks(Phase.BUILD, verify=session.settings.verify))
     outcome = await _carry_out(session, tasks, resources, reactor, [_started(session, tasks, ())])
     return None if outcome.errors else await session.again(runner)
 
@@ -172,8 +170,13 @@ def _to_all(*observers: events.Emit) -> events.Emit:
     return emit
 
 
-def _refuse_offline(settings: Settings, tasks: list[Task]) -> None:
-    """Say before hours of building that their end needs the network."""
+async def _refuse_hopeless(session: Session, tasks: list[Task]) -> None:
+    """Say before hours of work that their end needs the network, or that there can be no sandbox."""
+    settings = session.settings
+    if session.sandboxed and session.plan.building and settings.verb == "build":
+        from rocmbuild.commands.checks import require_sandbox  # late, as all that only work needs
+
+        await require_sandbox()
     if settings.offline and any(task.name == VERIFY for task in tasks):
         raise UsageError(
             "packages are verified with others of the Debian archive, and --offline forbids to fetch them",
