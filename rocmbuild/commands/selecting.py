@@ -64,6 +64,8 @@ def load_recipes(catalog: Catalog, manifest: Manifest) -> dict[str, Recipe]:
 
 async def identified(selection: Selection, sourcing: Sourcing, runner: Runner) -> Selection:
     """Find out the commits of the git sources that the selected components need."""
+    if not any(_is_unknown(component.source) for component in selection.manifest.components.values()):
+        return selection
     graph = make_graph(resolve(selection), selection.components or tuple(selection.manifest.components))
     components = selection.manifest.components
     wanted = {node.component for node in graph} - set(selection.sources) - selection.system
@@ -76,11 +78,15 @@ async def identified(selection: Selection, sourcing: Sourcing, runner: Runner) -
     return replace(selection, manifest=replace(selection.manifest, components=identified))
 
 
+def _is_unknown(source: Source) -> bool:
+    return source.kind == "git" and source.commit is None
+
+
 async def _identify(sources: Iterable[Source], sourcing: Sourcing, runner: Runner) -> list[Source]:
     gate = asyncio.Semaphore(8)
 
     async def one(source: Source) -> Source:
-        if source.kind != "git" or source.commit is not None:
+        if not _is_unknown(source):
             return source
         async with gate:
             return await sourcing.identify(source, replace(runner))

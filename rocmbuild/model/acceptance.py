@@ -124,7 +124,8 @@ def _one_of(values: list[Any]) -> Accept:
 
 
 def _pattern(pattern: str) -> Accept:
-    return lambda data: not isinstance(data, str) or re.search(pattern, data) is not None
+    search = re.compile(pattern).search
+    return lambda data: not isinstance(data, str) or search(data) is not None
 
 
 def _minimum(least: int) -> Accept:

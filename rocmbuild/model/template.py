@@ -17,6 +17,8 @@ def placeholders_in(text: str) -> set[str]:
 
 def substitute(text: str, values: Mapping[str, str], where: str | None = None) -> str:
     """Replace each placeholder by its value; UsageError names an unknown one."""
+    if "{" not in text:  # as nearly all
+        return text
 
     def value(match: re.Match[str]) -> str:
         name = match.group(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -62,6 +63,11 @@ class Selection:
             for machine in self.machines
         }
 
+    @cached_property
+    def roots(self) -> dict[Machine, dict[str, tuple[str, ...]]]:
+        """Return what ``root_packages`` does."""
+        return _root_packages(self)
+
     def target_of(self, machine: Machine) -> Target:
         """Return what a machine is."""
         return self.build if self.build is not None and machine is Machine.BUILD else self.target
@@ -111,6 +117,10 @@ def root_packages(selection: Selection) -> dict[Machine, dict[str, tuple[str, ..
     All of the release, not of the selected components, so that every selection has the same root. The root that
     components for the build machine are built in is that of a native build.
     """
+    return selection.roots
+
+
+def _root_packages(selection: Selection) -> dict[Machine, dict[str, tuple[str, ...]]]:
     recipes = resolve(selection)
     asked = {machine: _asked(selection, recipes[machine], machine) for machine in selection.machines}
     found = {machine: {ROOT: _plain(names)} for machine, names in asked.items()}
@@ -137,7 +147,7 @@ def _asked(selection: Selection, recipes: Mapping[str, Resolved], machine: Machi
     provided, shared = shared_values(selection, recipes, machine)
     names = set(selection.distribution.system)
     for name, component in selection.manifest.components.items():
-        values = {**shared, "version": component.version}
+        values = ChainMap({"version": component.version}, shared)  # thousands are shared
         names |= {substitute(package, values, recipes[name].where) for package in recipes[name].needs.system}
         by_system = provided[name]
         names |= set(by_system.system) if by_system else set()

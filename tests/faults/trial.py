@@ -64,14 +64,18 @@ class Trial:
         code = ended(process)
         self.note(f"ended with {code}")
         if code not in codes:
-            self.losses.append(f"status: the disturbed run ended with {code}, not {' or '.join(map(str, codes))}")
+            wanted = " or ".join(map(str, codes))
+            self.losses.append(f"status: the disturbed run ended with {code}, not {wanted}: {self._said()}")
         self.no_bug("the disturbed run")
 
     def no_bug(self, what: str) -> None:
         """Count a program that did not know what happened as a loss."""
         text = self.user.said.read_text(errors="replace")
         if "Traceback" in text or "bug:" in text:
-            self.losses.append(f"bug: {what} said: {' '.join(text.split())[-400:]}")
+            self.losses.append(f"bug: {what} said: {self._said()}")
+
+    def _said(self) -> str:
+        return " ".join(self.user.said.read_text(errors="replace").split())[-400:]
 
     def again(self, after: After) -> None:
         """Run the same command; it has to end well, and leave what an undisturbed run leaves."""
