@@ -30,7 +30,8 @@ def run(settings: Settings) -> int:
     rows = [job.row() for job in session.plan.jobs]
     if settings.format == "json":
         outlook = _outlook(session)
-        print(json.dumps({**_head(session), "estimate": outlook.row() if outlook else None, "jobs": rows}, indent=1))
+        found = {"estimate": outlook.row() if outlook else None, "unsettled": _unsettled(session), "jobs": rows}
+        print(json.dumps({**_head(session), **found}, indent=1))
     elif settings.format == "dot":
         from rocmbuild.ui.plan_view import render_dot
 
@@ -41,8 +42,30 @@ def run(settings: Settings) -> int:
 
         outlook = _outlook(session)
         table = render_table(rows, reasons=settings.verbosity > 0, outlook=outlook.row() if outlook else None)
-        show(make_console(sys.stdout), table)
+        console = make_console(sys.stdout)
+        show(console, table)
+        unsettled = _unsettled(session)
+        if unsettled:
+            from rich.text import Text
+
+            show(console, Text(_UNSETTLED.format(", ".join(unsettled))))
     return 0
+
+
+def _unsettled(session: Session) -> list[str]:
+    """Return the components that the store may have: that can be told once their root is there, with its versions."""
+    names = {name for name, _ in session.shelf.entries} if session.shelf is not None else set()
+    return [
+        job.name
+        for job in session.plan.building
+        if job.storable and job.node.component in names and session.areas[job.node.machine].made.digest is None
+    ]
+
+
+_UNSETTLED = (
+    "the build root is not there yet, and what the store has depends on the versions in it; "
+    "rocmbuild fetch or rocmbuild build makes it, then the store may save the building of {}"
+)
 
 
 def _opened(settings: Settings) -> Session:

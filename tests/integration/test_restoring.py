@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -34,6 +35,18 @@ def test_an_empty_workspace_gets_the_same_packages_from_the_store(moved, built):
     assert set(moved.actions().values()) == {"KEEP", "PROVIDED"}
     moved.build()
     assert moved.happened()[0]["tasks"] == {}, "and then there is nothing to do"
+
+
+def test_a_plan_without_its_root_says_that_the_store_may_have_more(moved):
+    known = {name for name, action in moved.actions().items() if action == "RESTORE"}
+    assert json.loads(moved.run("plan", "--format", "json").stdout)["unsettled"] == []
+    (moved.cache / "roots").unlink()
+    found = json.loads(moved.run("plan", "--format", "json").stdout)
+    assert {job["component"] for job in found["jobs"] if job["action"] == "BUILD"} == known
+    assert set(found["unsettled"]) == known
+    table = " ".join(moved.run("plan").stdout.split())
+    assert "the build root is not there yet" in table
+    assert table.endswith(f"may save the building of {', '.join(found['unsettled'])}")
 
 
 def test_a_restored_stage_tree_is_built_on(moved, built):
