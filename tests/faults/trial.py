@@ -71,7 +71,8 @@ class Trial:
     def no_bug(self, what: str) -> None:
         """Count a program that did not know what happened as a loss."""
         text = self.user.said.read_text(errors="replace")
-        if "Traceback" in text or "bug:" in text:
+        ours = "/rocmbuild/cli.py" in text  # else Python itself was interrupted before it came to us
+        if ("Traceback" in text and (ours or "KeyboardInterrupt" not in text)) or "bug:" in text:
             self.losses.append(f"bug: {what} said: {self._said()}")
 
     def _said(self) -> str:
