@@ -15,7 +15,7 @@ from rocmbuild.errors import StoreError
 from rocmbuild.process import BASE_ENVIRONMENT, ProcessError, Runner, describe_exit
 from rocmbuild.tools import conan
 from rocmbuild.tools.waiting import held
-from rocmbuild.workspace import read_json, remove_tree
+from rocmbuild.workspace import read_json, read_stamp, remove_tree, write_stamp
 
 
 class DamagedHome(StoreError):
@@ -64,16 +64,38 @@ class ConanHome:
         What an earlier kill left is cleaned first. Programs inherit the lock: an orphan that still writes keeps it.
         """
         async with held(self.directory / "lock", self._wait) as lock:
-            conan.prepare_home(self.path)
+            self._prepare()
             own = replace(runner, inherit=(*runner.inherit, lock), tail=deque(maxlen=40))
             calls = Calls(self, own, self.program or conan.find_conan())
             await self._clean(calls)
-            if changes is None:
-                yield calls
-                return
-            self._mark.write_text(changes, encoding="utf-8")
+            if changes is not None:
+                self._mark.write_text(changes, encoding="utf-8")
             yield calls  # not in a try: what fails or is interrupted leaves the mark, and is cleaned next time
-            self._mark.unlink(missing_ok=True)
+            if changes is not None:
+                self._mark.unlink(missing_ok=True)
+            if conan.written(self.path) != self._known:
+                write_stamp(self._sum, {"written": conan.written(self.path)})
+
+    def _prepare(self) -> None:
+        """Make the home, or see to it that what Conan has written there once is whole.
+
+        A power failure or a full disk leaves empty files, and Conan neither synchronizes nor checks them.
+        """
+        conan.prepare_home(self.path)
+        if conan.written(self.path) != self._known:
+            conan.rewrite(self.path)
+        if read_json(self.path / "remotes.json") is None:
+            (self.path / "remotes.json").unlink()
+            conan.prepare_home(self.path)
+            self.warn(f"the servers of the store {self.directory} are forgotten: its remotes.json was damaged")
+
+    @property
+    def _sum(self) -> Path:
+        return self.directory / "conan.json"
+
+    @property
+    def _known(self) -> str | None:
+        return (read_stamp(self._sum) or {}).get("written")
 
     def _wait(self, _: str) -> None:
         if self.tell is not None:

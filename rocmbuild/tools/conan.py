@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,6 +57,24 @@ def prepare_home(home: Path) -> None:
         if not path.exists():
             write_text(path, text)
     temporary(home).mkdir(exist_ok=True)
+
+
+_WRITTEN = (
+    "version.txt", "settings.yml", "extensions/plugins/profile.py", "extensions/plugins/compatibility/compatibility.py",
+)  # fmt: skip
+"""What Conan writes into a new home, and again for another version; only then it looks whether it is there."""
+
+
+def written(home: Path) -> str | None:
+    """Return the sum of what Conan has written into a home, besides packages; None for a new one."""
+    found = {name: (home / name).read_bytes() for name in _WRITTEN if (home / name).is_file()}
+    return hashlib.sha256(repr(found).encode()).hexdigest() if found else None
+
+
+def rewrite(home: Path) -> None:
+    """Have the next call write all of that again."""
+    for name in _WRITTEN:
+        (home / name).unlink(missing_ok=True)
 
 
 def temporary(home: Path) -> Path:

@@ -199,6 +199,36 @@ def test_damage_of_conans_own_files_is_at_most_a_miss(filled, name):
     assert filled.place(again)
 
 
+OWN = (
+    "version.txt",
+    "settings.yml",
+    "extensions/plugins/profile.py",
+    "extensions/plugins/compatibility/compatibility.py",
+)
+
+
+@pytest.mark.parametrize("names", [*((name,) for name in OWN), OWN], ids=[*OWN, "all"])
+def test_what_conan_wrote_into_its_home_is_written_again_if_a_power_failure_emptied_it(filled, names):
+    whole = {name: (filled.path / "conan" / name).read_text() for name in OWN}
+    assert all(whole.values())
+    for name in names:
+        (filled.path / "conan" / name).write_text("")
+    entry = filled.put("more", "e")
+    assert filled.check(entry) is not None
+    assert len(filled.entries()) == 3
+    assert filled.warnings == []
+    assert {name: (filled.path / "conan" / name).read_text() for name in OWN} == whole
+
+
+def test_servers_that_a_power_failure_made_forgotten_are_said_to_be(filled):
+    filled.cli("add-remote", "team", "http://127.0.0.1:9399")
+    (filled.path / "conan/remotes.json").write_text("")
+    done = filled.cli("remotes")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "the servers of the store" in done.stderr and "are forgotten" in done.stderr
+    assert len(filled.entries()) == 2
+
+
 def test_damage_between_check_and_restore_is_found(filled, tmp_path):
     app, store = filled.entries()["app", key("b")], filled.store
     place = filled.run(store.check(app, Runner()))
