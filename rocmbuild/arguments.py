@@ -126,7 +126,9 @@ def terminal_width() -> int:
 
 def _parser(verb: Verb, *, top: bool) -> _Parser:
     words = f" {verb.words}" if verb.words else ""
-    needed = " --branch BRANCH" if "branch" in verb.options and verb.name not in ("list", "logs", "clean") else ""
+    needed = (
+        " --branch BRANCH" if "branch" in verb.options and verb.name not in ("list", "logs", "clean", "store") else ""
+    )
     parser = _Parser(
         prog="rocmbuild" if top else f"rocmbuild {verb.name}",
         usage=f"rocmbuild {'[VERB]' if top else verb.name}{needed}{words} [options]",

@@ -72,10 +72,15 @@ class Session:
 
     async def again(self, runner: Runner) -> Session:
         """Return the session with a plan over what is there now; the store is asked if it was not needed before."""
-        plan, shelf = _plan(self.plan.selection, self.areas, self.shelf), self.shelf
+        shelf = self.shelf
         if shelf is None:
+            plan = _plan(self.plan.selection, self.areas, None)
             shelf = await _shelf(self.settings, plan, self.areas, runner)
-            plan = _plan(self.plan.selection, self.areas, shelf)
+        return self.with_shelf(shelf)
+
+    def with_shelf(self, shelf: Shelf | None) -> Session:
+        """Return the session with a plan over what is there now and in a store."""
+        plan = _plan(self.plan.selection, self.areas, shelf)
         return replace(self, plan=estimated(plan, self.areas, self.measured, self.settings.jobs), shelf=shelf)
 
     @property

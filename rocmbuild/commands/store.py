@@ -6,14 +6,17 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rocmbuild.errors import UsageError, nearest
+from rocmbuild.plan import history
 from rocmbuild.process import Runner, network_environment
-from rocmbuild.run.sharing import Remote, add_remote, load, pull, push, remotes, save
-from rocmbuild.run.store import Store
+from rocmbuild.run.sharing import Choice, Remote, add_remote, choose, load, pull, push, remotes, save
+from rocmbuild.run.shelf import Shelf
+from rocmbuild.run.store import Entry, Store
 from rocmbuild.run.upkeep import Kept, collect, stock, verify
 from rocmbuild.settings import Settings
 from rocmbuild.tools.conan import credentials
@@ -98,9 +101,36 @@ async def _push(task: Task) -> int:
 
 async def _pull(task: Task) -> int:
     name, *components = task.words
-    number = await pull(task.store, name, components, task.runner, secrets=task.secrets, tell=_tell)
-    print(f"{_entries(number)} pulled from {name}" if number else f"{name} has nothing new")
+    branch = task.settings.branch
+    choice = partial(choose, components=components) if branch is None else await _needed(task, components)
+    number = await pull(task.store, name, choice, task.runner, secrets=task.secrets, tell=_tell)
+    wanted = f" for {branch}" if branch is not None else ""
+    print(f"{_entries(number)} pulled from {name}" if number else f"{name} has nothing new{wanted}")
     return 0
+
+
+async def _needed(task: Task, components: Sequence[str]) -> Choice:
+    """Return the choice of what a build would take from the store; UsageError if it cannot be told yet."""
+    from rocmbuild.commands.session import open_session  # late: no other action makes a plan
+
+    settings = replace(task.settings, components=tuple(components), topic=None)
+    session = await open_session(settings, task.runner)
+    rootless = {job.node.machine for job in session.plan.building if job.storable}
+    rootless = {machine for machine in rootless if session.areas[machine].made.digest is None}
+    if rootless:
+        raise UsageError(
+            "the build root is not there yet, and what fits depends on the versions in it",
+            hint=f"rocmbuild fetch {session.rerun()} makes it; without --branch all is pulled",
+        )
+    ours = await task.store.entries(task.runner)
+
+    def choice(theirs: Iterable[Entry]) -> list[Entry]:
+        offered = {(entry.component, entry.key): entry for entry in theirs}
+        plan = session.with_shelf(Shelf(task.store, {**offered, **ours})).plan
+        found = ((job.node.component, job.stored or "") for job in plan.jobs if job.action is history.Action.RESTORE)
+        return choose((offered[key] for key in found if key in offered), ())
+
+    return choice
 
 
 async def _save(task: Task) -> int:

@@ -24,6 +24,8 @@ from rocmbuild.tools import conan
 from rocmbuild.tools.waiting import in_thread
 
 Tell = Callable[[str], None]
+Choice = Callable[[Iterable[Entry]], list[Entry]]
+"""Which of the entries that a server has are wanted."""
 
 _LOG_IN = "log in with CONAN_LOGIN_USERNAME and CONAN_PASSWORD in the environment of the same command"
 _ARCHIVE_FOLDER = re.compile(r"(?:b/)?[A-Za-z0-9._+-]{6,}/(?:e|es|p|d/metadata)")
@@ -85,9 +87,9 @@ async def push(
 
 
 async def pull(
-    store: Store, name: str, components: Sequence[str], runner: Runner, *, secrets: Mapping[str, str], tell: Tell
+    store: Store, name: str, choice: Choice, runner: Runner, *, secrets: Mapping[str, str], tell: Tell
 ) -> int:
-    """Take from a server what the store lacks of the chosen components and of what they require; return how many.
+    """Take from a server what the store lacks of what is wanted; return how many entries.
 
     Raises UsageError or StoreError that say what the server wants.
     """
@@ -98,7 +100,7 @@ async def pull(
         packages = await calls.packages(remote.name, secrets=secrets)
     theirs = [entry for entry in map(to_entry, packages) if entry is not None]
     pulled = 0
-    for entry in choose(theirs, components):
+    for entry in choice(theirs):
         if (entry.component, entry.key) in ours:
             continue
         tell(f"pulling {entry} from {remote.name}")

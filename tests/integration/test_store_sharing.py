@@ -1,5 +1,6 @@
 """Binaries shared with a real server, in a network of its own, and used by a program outside."""
 
+import json
 import os
 import signal
 import subprocess
@@ -152,6 +153,35 @@ def test_binaries_go_through_a_server(server, tmp_path):
     assert tree_digest(tmp_path / "stage", ignore=frozenset()) == base.output
     assert (tmp_path / "debs" / "base.deb").read_text() == "package of base"
     assert not list(two.shop.path.glob("conan/p/**/conan_package.tgz"))
+
+
+def test_a_build_pulls_what_it_can_use_and_no_more(server, built, new_toy, tmp_path):
+    other, moved = team(tmp_path, "one", server), new_toy(tmp_path / "moved")
+    other.shop.put("base", "a")
+    other.good("add-remote", "team", URL, **LOGIN)
+    other.good("push", "team")
+
+    def store(toy, *words):
+        toy.environ.update(LOGIN)
+        return toy.call(server.inside(toy.argv("store", *words)))
+
+    for toy, words in ((built, ("add-remote", "team", URL)), (built, ("push", "team"))):
+        assert store(toy, *words).returncode == 0
+    assert store(moved, "add-remote", "team", URL).returncode == 0
+    pulled = store(moved, "pull", "team", "toyapp").stdout.splitlines()
+    assert [line.split()[1] for line in pulled[:-1]] == ["toybase", "toyapp"]
+    assert store(moved, "pull", "team").returncode == 0
+    assert {name for name, action in moved.actions().items() if action == "BUILD"} == set()
+    assert "base" not in {
+        entry["component"] for entry in json.loads(moved.run("store", "list", "--format", "json").stdout)
+    }
+    assert store(moved, "pull", "team").stdout == "team has nothing new for toy\n"
+
+    (moved.cache / "roots").unlink()
+    refused = store(moved, "pull", "team")
+    assert refused.returncode == 2
+    assert "the build root is not there yet" in refused.stderr
+    assert "rocmbuild fetch --branch toy" in refused.stderr
 
 
 def test_who_logs_in_once_is_remembered_and_a_wrong_password_is_not_in_the_way(server, tmp_path):
