@@ -204,10 +204,19 @@ class Calls:
         await self.attempt(["cache", "clean", "*", "--temp"])
         known = {(self.home.directory / str(data["path"])) for data in self.home.remembered()}
         for place in sorted(conan.built_packages(home)):
-            if place not in known and not await self.attempt(["cache", "ref", str(place)]):
+            if place not in known and await self._is_unknown(place):
                 remove_tree(place.parent)
         remove_tree(conan.temporary(home))
         conan.prepare_home(home)
+
+    async def _is_unknown(self, place: Path) -> bool:
+        try:
+            await self(["cache", "ref", str(place)])
+        except DamagedHome:
+            raise
+        except StoreError as error:  # any other failure says nothing of it
+            return conan.is_unknown(error.message)
+        return False
 
     async def recipes(self) -> list[str]:
         """Return all that is in the home as ``name/version``, also what was never finished."""

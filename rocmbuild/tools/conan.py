@@ -24,6 +24,7 @@ core.download:retry = 3
 core.upload:retry = 3
 """
 
+_UNKNOWN = "Reference for this path not found in cache"
 _DAMAGE = re.compile(r"file is not a database|database disk image is malformed|no such (?:table|column)")
 
 
@@ -177,6 +178,11 @@ def complaint(tail: Sequence[str]) -> str:
     errors = [line.removeprefix("ERROR: ") for line in tail if line.startswith("ERROR: ")]
     said = [line for line in errors if not line.startswith("Traceback")] or [line for line in tail if line.strip()]
     return said[-1].strip() if said else "it said nothing"
+
+
+def is_unknown(text: str) -> bool:
+    """Return whether Conan says that no package it knows lies in a directory."""
+    return _UNKNOWN in text
 
 
 def is_damage(text: str) -> bool:
