@@ -102,6 +102,7 @@ class Sourcing:
         self, source: Source, subdir: str, recipe: Resolved, target: Path, runner: Runner
     ) -> dict[str, Any]:
         outcomes: tuple[Outcome, ...] = ()
+        made: int | None
         with new_directory(target) as tree:
             if source.kind == "git" and not source.layout and not source.edits:
                 made = await self._export(source, subdir, tree, runner)
@@ -114,7 +115,7 @@ class Sourcing:
 
     async def _arrange(
         self, source: Source, subdir: str, recipe: Path, tree: Path, runner: Runner
-    ) -> tuple[int, tuple[Outcome, ...]]:
+    ) -> tuple[int | None, tuple[Outcome, ...]]:
         """Fill ``tree`` with what an arranged source has below ``subdir``; return its time and what was edited."""
         with _scratch(tree) as scratch:
             whole = scratch / "whole"
@@ -126,7 +127,11 @@ class Sourcing:
             subdirectory(whole, subdir).rename(tree)
         return made, outcomes
 
-    async def _whole(self, source: Source, recipe: Path, target: Path, runner: Runner) -> int:
+    async def _whole(self, source: Source, recipe: Path, target: Path, runner: Runner) -> int | None:
+        """Fill ``target`` with a source and return its time; None for a checkout, whose build tree may be older.
+
+        Its files may have older times than what an earlier state of them was compiled to.
+        """
         if source.kind == "git":
             target.mkdir()
             return await self._export(source, ".", target, runner)
@@ -135,8 +140,8 @@ class Sourcing:
             return BUNDLED_TIME
         if source.kind == "local":
             await in_thread(copy_tree, _outside(_directory(source), target), target)
-        else:
-            await unpack(await self.downloads.fetch(source, runner), target, runner)
+            return None
+        await unpack(await self.downloads.fetch(source, runner), target, runner)
         return await in_thread(newest, target)
 
     async def _export(self, source: Source, subdir: str, target: Path, runner: Runner) -> int:

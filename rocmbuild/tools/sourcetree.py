@@ -39,16 +39,16 @@ def subdirectory(tree: Path, name: str) -> Path:
     raise UsageError(f"the source has no directory {name}", hint=nearest(name, known))
 
 
-def settle(tree: Path, previous: Path, made: int) -> None:
+def settle(tree: Path, previous: Path, made: int | None) -> None:
     """Give a tree plain modes (executable or not), and times that a build tree can rely on.
 
     Ninja rebuilds what has a newer source, so a file that is as it was in the tree ``previous``
     keeps its time and any other gets the present, however old it really is, and so does what is
     from the future, for a clock was ahead. Without a previous tree all get the time ``made``
-    (seconds), so that all machines see the same.
+    (seconds), so that all machines see the same; None is the present.
     """
     now = time.time_ns()
-    first = min(max(made, EARLIEST) * 10**9, now)
+    first = now if made is None else min(max(made, EARLIEST) * 10**9, now)
     continues = previous.is_dir()
     for path in _entries(tree):
         _set_mode(path)

@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -281,6 +282,20 @@ def test_a_build_tree_from_the_future_does_not_hide_an_edit(built):
         os.utime(path, ns=(times, times))
     (tree / "src/count.c").write_text((tree / "src/count.c").read_text().replace("42", "43"))
     assert "has a build tree from the future" in built.build(*local).stdout
+    library = built.area("toybase") / "stage/opt/rocm-9.9.1/lib/libtoybase.so"
+    assert ctypes.CDLL(str(library)).count() == 43
+
+
+def test_an_edit_with_an_old_time_is_compiled_also_if_the_source_tree_is_gone(built):
+    """The checkout came with cp -a, rsync -a or out of an archive; the build tree is younger than all in it."""
+    tree = built.checkout("toybase")
+    local = ("--source", f"toybase={tree}", "toybase")
+    built.build(*local)
+    shutil.rmtree(built.workspace / "src")
+    (tree / "src/count.c").write_text((tree / "src/count.c").read_text().replace("42", "43"))
+    for path in (tree, *tree.rglob("*")):
+        os.utime(path, (10**9, 10**9))
+    built.build(*local)
     library = built.area("toybase") / "stage/opt/rocm-9.9.1/lib/libtoybase.so"
     assert ctypes.CDLL(str(library)).count() == 43
 
