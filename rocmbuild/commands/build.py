@@ -69,17 +69,25 @@ async def _run(settings: Settings, reactor: Reactor, lock: int) -> int:
 
 
 async def _with_roots(session: Session, resources: Resources, reactor: Reactor, runner: Runner) -> Session | None:
-    """Make the roots that are missing if it takes their package versions to know what the store has.
+    """Make the roots that are missing if it takes their package versions to know what is there already.
+
+    What the store has goes by them, and what is kept must not get company that was built with other versions.
 
     Return the session with a plan that knows them, None if they could not be made.
     """
     pipeline = make_pipeline(session, resources.jobserver)
     tasks = list(pipeline.foundations.tasks(session.areas))
-    if session.shelf is None or not session.shelf.entries or not session.plan.building or not tasks:
+    something = (session.shelf is not None and session.shelf.entries) or _keeps_without_root(session)
+    if not something or not session.plan.building or not tasks:
         return session
     await _refuse_hopeless(session, pipeline.tasks(Phase.BUILD, verify=session.settings.verify))
     outcome = await _carry_out(session, tasks, resources, reactor, [_started(session, tasks, ())])
     return None if outcome.errors else await session.again(runner)
+
+
+def _keeps_without_root(session: Session) -> bool:
+    kept = (job for job in session.plan.jobs if job.action is Action.KEEP)
+    return session.sandboxed and any(session.areas[job.node.machine].made.digest is None for job in kept)
 
 
 async def _sound(session: Session, runner: Runner, jobserver: Jobserver) -> tuple[Session, list[events.Note]]:

@@ -49,6 +49,17 @@ def test_a_plan_without_its_root_says_that_the_store_may_have_more(moved):
     assert table.endswith(f"may save the building of {', '.join(found['unsettled'])}")
 
 
+def test_a_lost_root_is_made_before_it_is_decided_what_is_kept(built):
+    """It may come back with other versions, and nothing new is built with these beside what was built with the old."""
+    (built.cache / "roots").unlink()
+    app = built.recipe("toyapp", ("cost: 3", "cost: 3\ncmake: {variables: {TOYAPP_MORE: hail}}"))
+    assert app.is_file()
+    built.build("--no-reuse")
+    first, second = (event for event in built.happened() if event["event"] == "RunStarted")
+    assert [name for name in first["tasks"] if "root" not in name] == []
+    assert "toyapp" in second["tasks"] and "toybase" not in second["tasks"]
+
+
 def test_a_restored_stage_tree_is_built_on(moved, built):
     app = moved.recipe("toyapp", ("cost: 3", "cost: 3\ncmake: {variables: {TOYAPP_MORE: hail}}"))
     assert app.is_file()
