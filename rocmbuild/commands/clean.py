@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def run(settings: Settings) -> int:
     """Remove what was built of the named components, or of all; sources, logs and packages in ``out`` stay."""
     check_workspace(settings.workspace)
     with exclusive(open_workspace(settings.workspace)):
-        chosen = _chosen(settings)
+        chosen = [*_left(settings.workspace), *_chosen(settings)]
         freed = bytes_freed(chosen)
         for path in chosen:
             print(f"removing {path}", flush=True)
@@ -35,10 +36,19 @@ def _chosen(settings: Settings) -> list[Path]:
     return [path for name in settings.components or found for path in found.get(name, ())]
 
 
+def _left(workspace: Path) -> list[Path]:
+    """Return what is left where removing a directory was interrupted, or failed."""
+    return sorted(workspace.glob("build/*/*/.*.????????"))
+
+
 def _remove(path: Path) -> None:
-    """Remove a component's directory, its stamp first: a half-removed tree must not pass for a built one."""
-    (path / "stamp.json").unlink(missing_ok=True)
-    remove_tree(path)
+    """Remove a component's directory, under another name: what a kill leaves of it must not pass for a whole one.
+
+    Its stamps are not enough to remove first: some speak of what is built, some of what a build goes on with.
+    """
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    path.rename(aside)
+    remove_tree(aside)
 
 
 def bytes_freed(trees: Iterable[Path]) -> int:

@@ -213,6 +213,40 @@ def test_clean_removes_all(rocmbuild, workspace):
     assert rocmbuild("clean").stdout == "nothing to remove\n"
 
 
+STOPPED_CLEAN = """
+import os, signal, sys
+from rocmbuild.cli import main
+
+remove, left = os.unlink, [int(sys.argv[1])]
+
+def unlink(*words, **named):
+    remove(*words, **named)
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+
+os.unlink = unlink
+sys.exit(main(["clean", "rocr", "--branch", "rel-1"]))
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize("files", [1, 3, 5])
+def test_nothing_of_a_clean_that_was_stopped_passes_for_a_build(rocmbuild, workspace, environ, files, name):
+    area = workspace / "build/rel-1/debian-12-amd64"
+    (area / "rocr" / "tree.json").write_text("{}")
+    (area / "rocr" / "build").mkdir()
+    for file in ("build.ninja", "CMakeCache.txt", "rules.ninja"):
+        (area / "rocr" / "build" / file).touch()
+    argv = [sys.executable, "-c", STOPPED_CLEAN, str(files), name]
+    done = subprocess.run(argv, cwd=workspace.parent, env=environ, check=False, capture_output=True, text=True)
+    assert done.returncode == (-signal.SIGKILL if name == "SIGKILL" else 130), done.stderr
+    assert not (area / "rocr").exists()
+    again = rocmbuild("clean", "rocr", "--branch", "rel-1")
+    assert again.returncode == 0, again.stderr
+    assert [path.name for path in area.iterdir()] == ["hip"], "neither is it left for ever"
+
+
 def test_clean_of_what_there_is_not(rocmbuild, workspace):
     result = rocmbuild("clean", "rocrr")
     assert result.returncode == 2
