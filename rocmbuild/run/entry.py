@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from rocmbuild.errors import StoreError
@@ -56,6 +58,13 @@ class Entry:
 
     def __str__(self) -> str:
         return f"{self.component} {self.version}"
+
+
+def in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """Return entries with requirements before what requires them."""
+    by_name = {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
+    graph = {name: [need for need in entry.requires if need in by_name] for name, entry in by_name.items()}
+    return [by_name[name] for name in TopologicalSorter(graph).static_order()]
 
 
 def clean_version(version: str) -> str:

@@ -11,14 +11,13 @@ import tempfile
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from rocmbuild.errors import StoreError, UsageError, nearest
 from rocmbuild.process import Runner
 from rocmbuild.run.conan_home import Calls
-from rocmbuild.run.entry import to_entry
+from rocmbuild.run.entry import in_order, to_entry
 from rocmbuild.run.store import Entry, Store
 from rocmbuild.tools import conan
 from rocmbuild.tools.waiting import in_thread
@@ -148,7 +147,7 @@ async def load(store: Store, path: Path, runner: Runner, tell: Tell) -> int:
         async with scratch.session(runner) as calls:
             folders = conan.parse_restored(await calls(["cache", "restore", str(path), "--format=json"]))
         theirs = await scratch.entries(runner)
-        for entry in _in_order(entry for key, entry in theirs.items() if key not in ours):
+        for entry in in_order(entry for key, entry in theirs.items() if key not in ours):
             tell(f"loading {entry}")
             try:
                 await store.adopt(entry, scratch.path / "p" / folders[entry.reference], runner)
@@ -176,7 +175,7 @@ def choose(entries: Iterable[Entry], components: Sequence[str]) -> list[Entry]:
         if name in by_name and name not in seen:
             seen[name] = by_name[name]
             wanted += seen[name].requires
-    return _in_order(seen.values())
+    return in_order(seen.values())
 
 
 def inspect(path: Path) -> None:
@@ -207,13 +206,6 @@ def _check_member(member: tarfile.TarInfo, links: set[str]) -> None:
     inside = member.name == "pkglist.json" or _ARCHIVE_FOLDER.match(member.name)
     if not inside or ".." in parts or places & links or not (member.isfile() or member.isdir() or member.issym()):
         raise ValueError(f"{member.name} has no place in it")
-
-
-def _in_order(entries: Iterable[Entry]) -> list[Entry]:
-    """Return entries with requirements before what requires them."""
-    by_name = {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
-    graph = {name: [need for need in entry.requires if need in by_name] for name, entry in by_name.items()}
-    return [by_name[name] for name in TopologicalSorter(graph).static_order()]
 
 
 async def _find(store: Store, name: str, runner: Runner) -> Remote:

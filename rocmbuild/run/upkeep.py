@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rocmbuild.process import Runner
-from rocmbuild.run.entry import to_entry
+from rocmbuild.run.entry import in_order, to_entry
 from rocmbuild.run.store import Entry, Store
 from rocmbuild.tools.waiting import in_thread
 from rocmbuild.workspace import remove_tree
@@ -60,11 +60,19 @@ async def collect(
 
 
 def superfluous(kept: Iterable[Kept], now: float, days: int | None, size: int | None) -> list[Kept]:
-    """Return what to remove, the longest unused first; nothing is removed that something kept requires."""
+    """Return what to remove, the longest unused first; nothing is removed that something kept requires.
+
+    What is required is used as late as what requires it, and comes before it: so what stays has all that it requires.
+    """
+    by_name = {item.entry.name: item for item in kept}
+    used = effective_use(
+        {name: item.entry for name, item in by_name.items()}, {name: item.used for name, item in by_name.items()}
+    )
+    ordered = [by_name[entry.name] for entry in in_order(item.entry for item in by_name.values())]
     chosen, total = [], 0
-    for item in sorted(kept, key=lambda item: (-item.used, item.entry.name)):
+    for item in sorted(ordered, key=lambda item: -used[item.entry.name]):  # which leaves equal ones in their order
         total += item.size
-        if (days is not None and now - item.used > days * DAY) or (size is not None and total > size):
+        if (days is not None and now - used[item.entry.name] > days * DAY) or (size is not None and total > size):
             chosen.append(item)
     return chosen[::-1]
 

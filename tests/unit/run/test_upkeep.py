@@ -1,5 +1,7 @@
 """What is removed to make room, and what is not."""
 
+import pytest
+
 from rocmbuild.run.store import Entry
 from rocmbuild.run.upkeep import DAY, Kept, disk_size, effective_use, superfluous
 
@@ -33,6 +35,21 @@ def test_beyond_a_size_the_least_used_go_first():
     assert removed(KEPT, size=299) == ["old"]
     assert removed(KEPT, size=150) == ["old", "middle"]
     assert removed(KEPT, size=0) == ["old", "middle", "new"]
+
+
+@pytest.mark.parametrize("names", [("app", "needed"), ("needed", "app")], ids=["named after it", "named before it"])
+def test_what_stays_keeps_what_it_requires_whatever_they_are_called(names):
+    user, need = names
+    kept = [Kept(entry(user, need), NOW, 100), Kept(entry(need), NOW, 100), Kept(entry("old"), NOW - DAY, 100)]
+    assert removed(kept, size=299) == ["old"]
+    assert removed(kept, size=199) == ["old", user]
+    assert removed(kept, size=99) == ["old", user, need]
+
+
+def test_what_is_required_long_ago_stays_with_what_requires_it():
+    kept = [Kept(entry("app", "needed"), NOW, 100), Kept(entry("needed"), NOW - 90 * DAY, 100), *KEPT[:1]]
+    assert removed(kept, days=30) == ["old"]
+    assert removed(kept, size=200) == ["old"]
 
 
 def test_what_is_required_is_used_with_what_requires_it():
