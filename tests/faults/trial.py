@@ -63,7 +63,7 @@ class Trial:
         """Wait for the end of the disturbed run; another exit code than these, or the report of a bug, is a loss."""
         code = ended(process)
         self.note(f"ended with {code}")
-        if code not in codes:
+        if code not in codes and not self._before_us():
             wanted = " or ".join(map(str, codes))
             self.losses.append(f"status: the disturbed run ended with {code}, not {wanted}: {self._said()}")
         self.no_bug("the disturbed run")
@@ -71,9 +71,13 @@ class Trial:
     def no_bug(self, what: str) -> None:
         """Count a program that did not know what happened as a loss."""
         text = self.user.said.read_text(errors="replace")
-        ours = "/rocmbuild/cli.py" in text  # else Python itself was interrupted before it came to us
-        if ("Traceback" in text and (ours or "KeyboardInterrupt" not in text)) or "bug:" in text:
+        if ("Traceback" in text and not self._before_us()) or "bug:" in text:
             self.losses.append(f"bug: {what} said: {self._said()}")
+
+    def _before_us(self) -> bool:
+        """Tell whether Python was interrupted in its own start, before it came to our program."""
+        text = self.user.said.read_text(errors="replace")
+        return "KeyboardInterrupt" in text and "/rocmbuild/cli.py" not in text
 
     def _said(self) -> str:
         return " ".join(self.user.said.read_text(errors="replace").split())[-400:]
