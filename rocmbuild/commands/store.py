@@ -14,7 +14,7 @@ from pathlib import Path
 from rocmbuild.errors import UsageError, nearest
 from rocmbuild.plan import history
 from rocmbuild.process import Runner, network_environment
-from rocmbuild.run.sharing import Choice, Remote, add_remote, choose, load, pull, push, remotes, save
+from rocmbuild.run.sharing import Choice, Moved, Remote, add_remote, choose, load, pull, push, remotes, save
 from rocmbuild.run.shelf import Shelf
 from rocmbuild.run.store import Entry, Store
 from rocmbuild.run.upkeep import Kept, collect, stock, verify
@@ -94,19 +94,17 @@ async def _remotes(task: Task) -> int:
 
 async def _push(task: Task) -> int:
     name, *components = task.words
-    number = await push(task.store, name, components, task.runner, secrets=task.secrets, tell=_tell)
-    print(f"{_entries(number)} pushed to {name}" if number else f"{name} has all of it")
-    return 0
+    moved = await push(task.store, name, components, task.runner, secrets=task.secrets, tell=_tell)
+    return _report(moved, f"pushed to {name}", f"{name} has all of it")
 
 
 async def _pull(task: Task) -> int:
     name, *components = task.words
     branch = task.settings.branch
     choice = partial(choose, components=components) if branch is None else await _needed(task, components)
-    number = await pull(task.store, name, choice, task.runner, secrets=task.secrets, tell=_tell)
+    moved = await pull(task.store, name, choice, task.runner, secrets=task.secrets, tell=_tell)
     wanted = f" for {branch}" if branch is not None else ""
-    print(f"{_entries(number)} pulled from {name}" if number else f"{name} has nothing new{wanted}")
-    return 0
+    return _report(moved, f"pulled from {name}", f"{name} has nothing new{wanted}")
 
 
 async def _needed(task: Task, components: Sequence[str]) -> Choice:
@@ -122,7 +120,7 @@ async def _needed(task: Task, components: Sequence[str]) -> Choice:
             "the build root is not there yet, and what fits depends on the versions in it",
             hint=f"rocmbuild fetch {session.rerun()} makes it; without --branch all is pulled",
         )
-    ours = await task.store.entries(task.runner)
+    ours = await task.store.contents(task.runner)
 
     def choice(theirs: Iterable[Entry]) -> list[Entry]:
         offered = {(entry.component, entry.key): entry for entry in theirs}
@@ -135,16 +133,14 @@ async def _needed(task: Task, components: Sequence[str]) -> Choice:
 
 async def _save(task: Task) -> int:
     path = _path(task.words[0])
-    number = await save(task.store, path, task.words[1:], task.runner)
-    print(f"{_entries(number)} saved in {path}, {size(path.stat().st_size)}")
-    return 0
+    moved = await save(task.store, path, task.words[1:], task.runner)
+    return _report(moved, f"saved in {path}, {size(path.stat().st_size)}", "")
 
 
 async def _load(task: Task) -> int:
     path = _path(task.words[0])
-    number = await load(task.store, path, task.runner, _tell)
-    print(f"{_entries(number)} loaded from {path}" if number else f"{path} has nothing new")
-    return 0
+    moved = await load(task.store, path, task.runner, _tell)
+    return _report(moved, f"loaded from {path}", f"{path} has nothing new")
 
 
 async def _list(task: Task) -> int:
@@ -159,9 +155,10 @@ async def _list(task: Task) -> int:
 
 
 async def _verify(task: Task) -> int:
-    whole, damaged = await verify(task.store, task.runner)
-    print(f"{_entries(whole)} whole, {damaged} damaged and dropped")
-    return 1 if damaged else 0
+    found = await verify(task.store, task.runner)
+    unread = f", {found.unread} not readable" if found.unread else ""
+    print(f"{_entries(found.whole)} whole, {found.dropped} damaged and dropped{unread}")
+    return 1 if found.dropped or found.unread else 0
 
 
 async def _gc(task: Task) -> int:
@@ -182,6 +179,15 @@ ACTIONS: Mapping[str, Action] = {
     "verify": Action("", 0, 0, _verify),
     "gc": Action("", 0, 0, _gc),
 }
+
+
+def _report(moved: Moved, what: str, nothing: str) -> int:
+    """Say how many entries went where, and return the exit code: 1 if some that should have gone did not."""
+    if moved.entries or not moved.left_out:
+        print(f"{_entries(moved.entries)} {what}" if moved.entries else nothing)
+    if moved.left_out:
+        print(f"{_entries(moved.left_out)} left out: damaged, or not readable", file=sys.stderr)
+    return 1 if moved.left_out else 0
 
 
 def _entries(number: int) -> str:

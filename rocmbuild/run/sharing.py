@@ -39,6 +39,14 @@ class Remote:
     url: str
 
 
+@dataclass(frozen=True)
+class Moved:
+    """How many entries went where they should, and how many did not, because they are damaged or cannot be read."""
+
+    entries: int
+    left_out: int
+
+
 async def remotes(store: Store, runner: Runner) -> list[Remote]:
     """Return the servers that were added."""
     if store.is_empty and not (store.path / "remotes.json").exists():
@@ -62,13 +70,13 @@ async def add_remote(store: Store, remote: Remote, runner: Runner, secrets: Mapp
 
 async def push(
     store: Store, name: str, components: Sequence[str], runner: Runner, *, secrets: Mapping[str, str], tell: Tell
-) -> int:
-    """Give a server what it lacks of the chosen components and of what they require; return how many entries.
+) -> Moved:
+    """Give a server what it lacks of the chosen components and of what they require.
 
     The store is free for others between two entries. Raises UsageError or StoreError that say what the server wants.
     """
     remote = await _find(store, name, runner)
-    chosen = choose((await store.entries(runner)).values(), components)
+    chosen = choose((await store.contents(runner)).values(), components)
     async with store.session(runner) as calls, _explained(remote):
         await _log_in(calls, remote, secrets)
         theirs = {package.reference for package in await calls.packages(remote.name, secrets=secrets)}
@@ -82,47 +90,49 @@ async def push(
             await calls(["upload", entry.reference, "--remote", remote.name, "--confirm"], secrets=secrets)
             await calls.attempt(["cache", "clean", entry.name, "--download"])  # the archives it was sent as
         pushed += 1
-    return pushed
+    return Moved(pushed, len(missing) - pushed)
 
 
 async def pull(
     store: Store, name: str, choice: Choice, runner: Runner, *, secrets: Mapping[str, str], tell: Tell
-) -> int:
-    """Take from a server what the store lacks of what is wanted; return how many entries.
+) -> Moved:
+    """Take from a server what the store lacks of what is wanted.
 
     Raises UsageError or StoreError that say what the server wants.
     """
     remote = await _find(store, name, runner)
-    ours = await store.entries(runner)
+    ours = await store.contents(runner)
     async with store.session(runner) as calls, _explained(remote):
         await _log_in(calls, remote, secrets)
         packages = await calls.packages(remote.name, secrets=secrets)
     theirs = [entry for entry in map(to_entry, packages) if entry is not None]
+    missing = [entry for entry in choice(theirs) if (entry.component, entry.key) not in ours]
     pulled = 0
-    for entry in choice(theirs):
-        if (entry.component, entry.key) in ours:
-            continue
+    for entry in missing:
         tell(f"pulling {entry} from {remote.name}")
         async with store.session(runner, changes=entry.name) as calls, _explained(remote):
             await calls(["download", entry.reference, "--remote", remote.name], secrets=secrets)
             await calls.attempt(["cache", "clean", entry.name, "--download"])
         pulled += await store.check(entry, runner) is not None
-    return pulled
+    return Moved(pulled, len(missing) - pulled)
 
 
-async def save(store: Store, path: Path, components: Sequence[str], runner: Runner) -> int:
-    """Write the chosen entries, and what they require, into a file; return how many.
+async def save(store: Store, path: Path, components: Sequence[str], runner: Runner) -> Moved:
+    """Write the chosen entries, and what they require, into a file.
 
-    Raises UsageError if there are none or the file's name is not that of an archive.
+    Raises UsageError if the store has none or the file's name is not that of an archive.
     """
     if not path.name.endswith((".tgz", ".txz")):
         raise UsageError(f"{path} is not named like an archive", hint=f"{path.with_suffix('.tgz').name}, or .txz")
     if not path.parent.is_dir():
         raise UsageError(f"there is no directory {path.parent}", hint="make it, or save somewhere else")
-    chosen = choose((await store.entries(runner)).values(), components)
+    chosen = choose((await store.contents(runner)).values(), components)
     whole = [entry for entry in chosen if await store.check(entry, runner) is not None]
     if not whole:
-        raise UsageError(f"the store {store.directory} has nothing to save", hint="rocmbuild build fills it")
+        hint = "rocmbuild build fills it"
+        if chosen:
+            raise StoreError(f"nothing in the store {store.directory} is whole, and nothing is saved", hint=hint)
+        raise UsageError(f"the store {store.directory} has nothing to save", hint=hint)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as directory:
         temporary, names = Path(directory) / path.name, Path(directory) / "list.json"
         names.write_text(conan.package_list(entry.reference for entry in whole), encoding="utf-8")
@@ -130,32 +140,33 @@ async def save(store: Store, path: Path, components: Sequence[str], runner: Runn
             await calls(["cache", "save", "--list", str(names), "--file", str(temporary), "--no-source"])
             await calls.runner.run(["sync", str(temporary)])
         temporary.rename(path)
-    return len(whole)
+    return Moved(len(whole), len(chosen) - len(whole))
 
 
-async def load(store: Store, path: Path, runner: Runner, tell: Tell) -> int:
-    """Take what the store lacks out of a file that ``save`` wrote; return how many entries.
+async def load(store: Store, path: Path, runner: Runner, tell: Tell) -> Moved:
+    """Take what the store lacks out of a file that ``save`` wrote.
 
     It is unpacked into a home of its own: nothing in a broken file gets near the store. Raises UsageError if it
     cannot be read or is no such file.
     """
     await in_thread(inspect, path)
-    ours = await store.entries(runner)
-    loaded = 0
+    ours = await store.contents(runner)
+    loaded = left_out = 0
     with store.draft() as draft:
         scratch = Store(draft, store.environment, store.warn, store.program)
         async with scratch.session(runner) as calls:
             folders = conan.parse_restored(await calls(["cache", "restore", str(path), "--format=json"]))
-        theirs = await scratch.entries(runner)
+        theirs = await scratch.contents(runner)
         for entry in in_order(entry for key, entry in theirs.items() if key not in ours):
             tell(f"loading {entry}")
             try:
                 await store.adopt(entry, scratch.path / "p" / folders[entry.reference], runner)
             except StoreError as error:
                 store.warn(f"{path}: {entry} is left out: {error.message}")
+                left_out += 1
                 continue
             loaded += 1
-    return loaded
+    return Moved(loaded, left_out)
 
 
 def choose(entries: Iterable[Entry], components: Sequence[str]) -> list[Entry]:

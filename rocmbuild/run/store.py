@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +21,14 @@ from rocmbuild.tools.clone import clone_tree, tree_signature
 from rocmbuild.tools.waiting import in_thread
 from rocmbuild.workspace import new_directory, read_json, remove_tree, tree_digest, write_json
 
-__all__ = ["Entry", "Store"]
+__all__ = ["Entry", "Store", "Unreadable"]
+
+_GONE = re.compile(r"folder does not exist for the reference|No entry for package|not found")
+"""What Conan says of a package that it does not have, or not any more."""
+
+
+class Unreadable(StoreError):
+    """Report an entry of which nobody can tell now whether it is whole."""
 
 
 @dataclass
@@ -31,29 +39,52 @@ class Store(ConanHome):
     """Signatures of the trees that were verified, by reference."""
 
     async def entries(self, runner: Runner) -> dict[tuple[str, str], Entry]:
-        """Return all entries by component and key; none, with a warning, if the store cannot be read."""
+        """Return all entries by component and key; none, with a warning, if the store cannot be read.
+
+        For those that go on without it; who is asked what is in it uses ``contents``.
+        """
+        try:
+            return await self.contents(runner)
+        except DamagedHome:
+            return {}
+        except StoreError as error:
+            self.warn(error.message)
+            return {}
+
+    async def contents(self, runner: Runner) -> dict[tuple[str, str], Entry]:
+        """Return all entries by component and key; StoreError if the store cannot be read."""
         if self.is_empty:
             return {}
         try:
             async with self.session(runner) as calls:
                 return _entries(await calls.packages())
         except DamagedHome:
-            return {}
+            raise
         except (StoreError, OSError) as error:
-            self.warn(f"the store {self.directory} cannot be read: {error}")
-            return {}
+            log = error.log if isinstance(error, StoreError) else None
+            raise StoreError(f"the store {self.directory} cannot be read: {error}", log=log) from error
 
     async def check(self, entry: Entry, runner: Runner) -> Path | None:
         """Return the directory of an entry if it is whole; else drop it with a warning and return None.
 
         What cannot be read now is not dropped.
         """
-        place = await self.place_of(entry, runner)
         try:
-            fault = "its files are gone" if place is None else await in_thread(fault_of, place, entry)
-        except OSError as error:
-            self.warn(f"the store's entry of {entry} cannot be read: {error}")
+            return await self.examine(entry, runner)
+        except Unreadable as error:
+            self.warn(error.message)
             return None
+
+    async def examine(self, entry: Entry, runner: Runner) -> Path | None:
+        """Return the directory of an entry if it is whole; else drop it with a warning and return None.
+
+        Raises Unreadable if that cannot be told now.
+        """
+        try:
+            place = await self.place_of(entry, runner)
+            fault = "its files are gone" if place is None else await in_thread(fault_of, place, entry)
+        except (StoreError, OSError) as error:
+            raise Unreadable(f"the store's entry of {entry} cannot be read: {error}") from error
         if fault is not None or place is None:
             await self.drop(entry, str(fault), runner)
             return None
@@ -143,6 +174,11 @@ class Store(ConanHome):
         place = self._remembered(name)
         return place[0] if place is not None else None
 
+    def all_known(self) -> list[Entry]:
+        """Return all entries that were kept or checked, without asking Conan."""
+        told = map(self._told, self.remembered())
+        return [place[0] for place in told if place is not None]
+
     def remember(self, entry: Entry, place: Path) -> None:
         """Note where an entry lies; the last thing that is done to a new one."""
         write_json(
@@ -150,7 +186,9 @@ class Store(ConanHome):
         )
 
     def _remembered(self, name: str) -> tuple[Entry, Path] | None:
-        data = read_json(self.place_file(name))
+        return self._told(read_json(self.place_file(name)))
+
+    def _told(self, data: Any) -> tuple[Entry, Path] | None:
         try:
             facts = {**data["entry"], "requires": tuple(data["entry"]["requires"])}
             return Entry(**facts), self.directory / str(data["path"])
@@ -158,14 +196,19 @@ class Store(ConanHome):
             return None
 
     async def place_of(self, entry: Entry, runner: Runner) -> Path | None:
-        """Return the directory of an entry; Conan is asked only if it is not remembered."""
+        """Return the directory of an entry, None if it is gone; Conan is asked only if it is not remembered.
+
+        Raises StoreError if Conan cannot say where it is.
+        """
         remembered = self._remembered(entry.name)
         if remembered is not None and remembered[0].reference == entry.reference and remembered[1].is_dir():
             return remembered[1]
         try:
             async with self.session(runner) as calls:
                 place = Path((await calls(["cache", "path", entry.reference])).decode().strip())
-        except StoreError:
+        except StoreError as error:
+            if isinstance(error, DamagedHome) or not _GONE.search(error.message):
+                raise
             return None
         with contextlib.suppress(OSError):
             self.remember(entry, place)

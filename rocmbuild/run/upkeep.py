@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rocmbuild.process import Runner
+from rocmbuild.run.conan_home import DamagedHome
 from rocmbuild.run.entry import in_order, to_entry
-from rocmbuild.run.store import Entry, Store
+from rocmbuild.run.store import Entry, Store, Unreadable
 from rocmbuild.tools.waiting import in_thread
 from rocmbuild.workspace import remove_tree
 
@@ -26,9 +27,21 @@ class Kept:
     size: int
 
 
+@dataclass(frozen=True)
+class Verified:
+    """How many entries are whole, how many were not and are dropped, and how many nobody could read."""
+
+    whole: int
+    dropped: int
+    unread: int
+
+
 async def stock(store: Store, runner: Runner) -> list[Kept]:
-    """Return what the store has, the last used first; what is required counts as used with what requires it."""
-    entries = {entry.name: entry for entry in (await store.entries(runner)).values()}
+    """Return what the store has, the last used first; what is required counts as used with what requires it.
+
+    Raises StoreError if the store cannot be read.
+    """
+    entries = {entry.name: entry for entry in (await store.contents(runner)).values()}
     used = effective_use(entries, {name: _used(store, name) for name in entries})
     places = {name: await store.place_of(entry, runner) for name, entry in entries.items()}
     sizes = {name: await in_thread(disk_size, place) if place else 0 for name, place in places.items()}
@@ -36,11 +49,32 @@ async def stock(store: Store, runner: Runner) -> list[Kept]:
     return sorted(kept, key=lambda item: (-item.used, item.entry.name))
 
 
-async def verify(store: Store, runner: Runner) -> tuple[int, int]:
-    """Read every entry; return how many are whole, and how many were damaged and are dropped."""
-    places = [await store.check(entry, runner) for entry in (await store.entries(runner)).values()]
-    whole = sum(place is not None for place in places)
-    return whole, len(places) - whole
+async def verify(store: Store, runner: Runner) -> Verified:
+    """Read every entry, also those that Conan has forgotten; StoreError if the store cannot be read."""
+    remembered = store.all_known()
+    entries = list((await store.contents(runner)).values())
+    dropped = _forget_lost(store, remembered, {entry.name for entry in entries})
+    whole = unread = 0
+    for entry in entries:
+        try:
+            is_whole = await store.examine(entry, runner) is not None
+        except Unreadable as error:
+            store.warn(error.message)
+            unread += 1
+            continue
+        whole += is_whole
+        dropped += not is_whole
+    return Verified(whole, dropped, unread)
+
+
+def _forget_lost(store: Store, remembered: Iterable[Entry], names: Container[str]) -> int:
+    """Forget what was kept and Conan does not know any more, with a warning; return how many entries that is."""
+    gone = [entry for entry in remembered if entry.name not in names]
+    lost = [entry for entry in gone if store.known(entry.name) is not None]  # still: another run may have removed it
+    for entry in lost:
+        store.warn(f"the store's entry of {entry} is lost: it is not in the database")
+        store.forget(entry.name)
+    return len(lost)
 
 
 async def collect(
@@ -50,7 +84,10 @@ async def collect(
 
     Returns the bytes that are free again.
     """
-    kept = await stock(store, runner)
+    try:
+        kept = await stock(store, runner)
+    except DamagedHome:
+        kept = []  # it was set aside, and that is removed
     freed = 0
     for item in superfluous(kept, time.time(), days, size):
         tell(f"removing {item.entry}, last used {time.strftime('%Y-%m-%d', time.gmtime(item.used))}")

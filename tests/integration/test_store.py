@@ -456,6 +456,71 @@ def test_everything_is_verified_on_demand(filled):
     assert set(filled.entries()) == {("app", key("b"))}
 
 
+@pytest.mark.parametrize("verb", ["verify", "list", "push team", "pull team", "save {file}"])
+def test_a_damaged_database_is_no_empty_store_to_who_asks_for_what_is_in_it(filled, tmp_path, verb):
+    assert filled.cli("add-remote", "team", "http://127.0.0.1:1").returncode == 0
+    file = tmp_path / "saved.tgz"
+    database(filled).write_bytes(b"garbage" * 1000)
+    refused(filled.cli(*verb.format(file=file).split()))
+    assert not file.exists()
+
+
+def test_nothing_is_loaded_into_a_damaged_database(filled, tmp_path):
+    assert filled.cli("save", str(tmp_path / "saved.tgz")).returncode == 0
+    database(filled).write_bytes(b"garbage" * 1000)
+    refused(filled.cli("load", str(tmp_path / "saved.tgz")))
+
+
+def refused(done):
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "error: the database of the store is damaged" in done.stderr
+
+
+def test_a_store_that_cannot_be_read_is_not_verified(filled):
+    file = filled.path / "lock"
+    file.unlink()
+    file.mkdir()
+    done = filled.cli("verify")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"error: the store {filled.path} cannot be read: [Errno 21] Is a directory" in done.stderr
+
+
+def test_what_conan_has_forgotten_is_not_whole(filled):
+    with sqlite3.connect(database(filled)) as connection:
+        connection.execute("DELETE FROM packages")
+    done = filled.cli("verify")
+    assert (done.returncode, done.stdout) == (1, "0 entries whole, 2 damaged and dropped\n")
+    assert "the store's entry of app 9.9.9 is lost: it is not in the database" in done.stderr
+    assert filled.cli("verify").stdout == "0 entries whole, 0 damaged and dropped\n"
+
+
+def unreadable(shop, file, *words):
+    """Run a verb where reading a file ends as on a failing disk: it is the verb's own memory, at its beginning."""
+    script = 'mount --bind "/proc/$$/mem" "$0"\nexec "$@"'
+    return shop.call(["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", script, file, *shop.argv(*words)])
+
+
+def test_what_cannot_be_read_is_told_and_not_dropped(filled, tmp_path):
+    file = filled.place(filled.entries()["base", key("a")]) / "stage" / ROCM / "include" / "base.h"
+    done = unreadable(filled, str(file), "verify")
+    assert (done.returncode, done.stdout) == (1, "1 entry whole, 0 damaged and dropped, 1 not readable\n")
+    assert "the store's entry of base 9.9.9 cannot be read: [Errno 5] Input/output error" in done.stderr
+    done = unreadable(filled, str(file), "save", str(tmp_path / "saved.tgz"))
+    assert done.returncode == 1
+    assert "1 entry left out: damaged, or not readable" in done.stderr
+    assert filled.cli("verify").stdout == "2 entries whole, 0 damaged and dropped\n"
+
+
+def test_an_entry_that_conan_cannot_be_asked_for_is_not_dropped(filled):
+    app = filled.entries()["app", key("b")]
+    shutil.rmtree(filled.store.places)
+    filled.program = Path("/nowhere/conan")
+    assert filled.check(app) is None
+    assert "the store's entry of app 9.9.9 cannot be read: conan cache could not be started" in filled.warnings[0]
+    filled.program = None
+    assert filled.place(app)
+
+
 def test_what_was_not_used_makes_room(filled):
     entries = filled.entries()
     tool = filled.put("tool", "c")
@@ -523,8 +588,14 @@ def test_what_is_named_is_saved_with_what_it_requires(filled, tmp_path):
 def test_damage_is_not_saved(filled, tmp_path):
     flip(filled.place(filled.entries()["base", key("a")]) / "stage" / ROCM / "include" / "base.h")
     done = filled.cli("save", str(tmp_path / "saved.tgz"))
+    assert done.returncode == 1
     assert done.stdout.startswith("1 entry saved")
     assert "the store's entry of base 9.9.9 is dropped" in done.stderr
+    assert "1 entry left out: damaged, or not readable" in done.stderr
+    flip(filled.place(filled.entries()["app", key("b")]) / "stage" / ROCM / "include" / "app.h")
+    done = filled.cli("save", str(tmp_path / "other.tgz"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is whole, and nothing is saved" in done.stderr
 
 
 def test_a_broken_file_is_refused_and_nothing_of_it_is_loaded(filled, tmp_path):

@@ -224,11 +224,24 @@ def test_what_a_server_has_that_is_damaged_is_dropped(server, tmp_path):
     subprocess.run(server.inside(upload), env=environment, cwd=home, check=True, capture_output=True)
     two.good("add-remote", "team", URL, **LOGIN)
     done = two("pull", "team")
-    assert done.returncode == 0
-    assert done.stdout.splitlines() == ["pulling base 9.9.9 from team", "team has nothing new"]
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == ["pulling base 9.9.9 from team"]
+    assert done.stderr.endswith("1 entry left out: damaged, or not readable\n")
     assert "the store's entry of base 9.9.9 is dropped: its directory stage is not what was stored" in done.stderr
     assert two.shop.entries() == {}
     assert two.shop.packages() == []
+
+
+def test_what_is_damaged_is_not_pushed_and_is_said_to_be_missing(server, tmp_path):
+    one = team(tmp_path, "one", server)
+    for name, letter in (("base", "a"), ("tool", "c")):
+        entry = one.shop.put(name, letter)
+    one.good("add-remote", "team", URL, **LOGIN)
+    (one.shop.place(entry) / "stage" / ROCM / "include" / "tool.h").write_text("changed")
+    done = one("push", "team", **LOGIN)
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == ["pushing base 9.9.9 to team", "1 entry pushed to team"]
+    assert done.stderr.endswith("1 entry left out: damaged, or not readable\n")
 
 
 def test_a_pull_that_is_killed_is_repeated_to_its_end(server, tmp_path):
