@@ -31,8 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         try:
-            status = _run(words)
-            sys.stdout.flush()
+            try:
+                status = _run(words)
+                sys.stdout.flush()
+            finally:
+                if argv is None:  # else somebody else decides what comes after
+                    _let_signals_pass()
         except BrokenPipeError:
             raise
         except BaseException as error:
@@ -45,6 +49,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         _let_go_of_output()
         return FAILED
     return status
+
+
+def _let_signals_pass() -> None:
+    """Have the end of the process told by its exit code alone: it is decided, and nothing is left to be stopped."""
+    for _ in range(3):  # each of the signals may be waiting here, to interrupt what is done against it
+        try:
+            _ignore_signals()
+            break
+        except KeyboardInterrupt:
+            continue
+    exec("")  # Python ends itself by SIGINT if the last exec() was interrupted, as of a dataclass in an import
+
+
+def _ignore_signals() -> None:
+    import signal
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        try:
+            signal.signal(number, signal.SIG_IGN)
+        except ValueError:  # this is not the main thread: no signal comes here
+            return
 
 
 def _run(words: Sequence[str]) -> int:

@@ -323,3 +323,68 @@ def test_a_signal_ends_the_programs_too(tmp_path, environ, number, ignoring):
     while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{child}").exists()
+
+
+DISTURBED = """
+import atexit, os, signal, sys, types
+from rocmbuild import cli, errors  # before, for loading them runs exec() again
+
+ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+def disturb(*numbers):
+    signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
+    for number in numbers:
+        os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL)
+
+def importing(settings):
+    exec("disturb(signal.SIGINT)", globals())
+
+def twice(settings):
+    disturb(signal.SIGINT, signal.SIGTERM)
+
+def thrice(settings):
+    disturb(*ALL)
+
+def telling(settings):
+    tell = cli._print_plain
+    def told(*words):
+        for number in ALL:
+            disturb(number)
+        tell(*words)
+    cli._print_plain = told
+    disturb(signal.SIGINT)
+
+def ending(settings):
+    atexit.register(disturb, signal.SIGINT)
+    return 0
+
+for number in ALL:  # who started the tests may have it ignored
+    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+module = types.ModuleType("rocmbuild.commands.list")
+module.run = globals()[sys.argv.pop()]
+sys.modules["rocmbuild.commands.list"] = module
+sys.exit(cli.main())
+"""
+
+
+@pytest.fixture
+def disturbed(tmp_path, environ):
+    """Run a command that is disturbed at some moment: as a module, as users and Python's exit codes have it."""
+    (tmp_path / "disturbed.py").write_text(DISTURBED)
+
+    def call(when: str) -> tuple[int, str]:
+        argv = [sys.executable, "-m", "disturbed", "list", "branches", when]
+        done = subprocess.run(argv, cwd=tmp_path, env=environ, check=False, capture_output=True, text=True)
+        return done.returncode, done.stderr
+
+    return call
+
+
+@pytest.mark.parametrize("when", ["importing", "twice", "thrice", "telling"])
+def test_a_signal_at_a_bad_moment_ends_as_any_other(disturbed, when):
+    assert disturbed(when) == (130, "rocmbuild: interrupted: the same command goes on from here\n")
+
+
+def test_a_signal_after_the_end_changes_nothing(disturbed):
+    assert disturbed("ending") == (0, "")
