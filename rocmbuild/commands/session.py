@@ -174,7 +174,7 @@ def _areas(settings: Settings, selection: Selection, cache: Cache) -> dict[Machi
         specs = _specs(selection, machine, asked) if settings.environment == "sandbox" else {}
         found = {kind: find_root(cache.roots, spec) for kind, spec in specs.items()}
         roots = {kind: root for kind, root in found.items() if root is not None}
-        areas[machine] = Area(workspace, Stamps(workspace), Made(specs, roots))
+        areas[machine] = Area(workspace, Stamps(workspace, settings.store), Made(specs, roots))
     return areas
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 from collections import deque
@@ -17,6 +18,8 @@ from rocmbuild.tools import conan
 from rocmbuild.tools.waiting import held
 from rocmbuild.workspace import read_json, read_stamp, remove_tree, write_stamp
 
+_IDENTITY = "store.json"
+
 
 class DamagedHome(StoreError):
     """Report that Conan's database was damaged; it has been set aside, and the home is empty now."""
@@ -25,6 +28,14 @@ class DamagedHome(StoreError):
 def warn_on_stderr(text: str) -> None:
     """Print a warning where a terminal shows it and a pipe does not take it for output."""
     print(f"rocmbuild: warning: {text}", file=sys.stderr, flush=True)
+
+
+def identity(directory: Path) -> str | None:
+    """Return which store a directory has, None if it has none yet; another one takes its place if it was damaged."""
+    try:
+        return (read_stamp(directory / _IDENTITY) or {}).get("id")
+    except OSError:  # who asks for what is in it is told
+        return None
 
 
 @dataclass
@@ -82,6 +93,9 @@ class ConanHome:
         A power failure or a full disk leaves empty files, and Conan neither synchronizes nor checks them.
         """
         conan.prepare_home(self.path)
+        if identity(self.directory) is None:
+            with contextlib.suppress(OSError):  # a full disk: who makes room on it need not be known
+                write_stamp(self.directory / _IDENTITY, {"id": os.urandom(16).hex()})
         if conan.written(self.path) != self._known:
             conan.rewrite(self.path)
         if read_json(self.path / "remotes.json") is None:
@@ -137,6 +151,7 @@ class ConanHome:
         number = 1
         while (aside := self.directory / f"conan.damaged-{number}").exists():
             number += 1
+        (self.directory / _IDENTITY).unlink(missing_ok=True)  # what was noted as stored is offered again
         self.path.rename(aside)
         remove_tree(self.places)
         conan.prepare_home(self.path)

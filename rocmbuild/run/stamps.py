@@ -9,6 +9,7 @@ from typing import Any
 
 from rocmbuild.plan.history import Built, Record
 from rocmbuild.plan.plan import Job
+from rocmbuild.run.conan_home import identity
 from rocmbuild.run.packages import read_key
 from rocmbuild.workspace import Workspace, read_stamp, write_stamp
 
@@ -24,6 +25,8 @@ class Stamps:
     """The stamps of one area of a workspace; a stamp counts only while the tree it speaks of is there."""
 
     workspace: Workspace
+    store: Path | None = None
+    """the directory of the store that trees go to"""
 
     def built(self, components: Iterable[str]) -> dict[str, Built]:
         """Return what is there already, by component."""
@@ -86,11 +89,18 @@ class Stamps:
 
     def mark_stored(self, name: str, key: str) -> None:
         """Note that the store has, or had, a component under a key: it is not offered that again."""
-        write_stamp(self._stored(name), {"key": key})
+        write_stamp(self._stored(name), {"key": key, "store": self._identity})
 
     def is_stored(self, job: Job) -> bool:
-        """Return whether the store was given what a job has."""
-        return bool((read_stamp(self._stored(job.node.component)) or {}).get("key") == job.stored)
+        """Return whether this very store was given what a job has, or that has no key to be stored under."""
+        if job.stored is None:
+            return True
+        noted, own = read_stamp(self._stored(job.node.component)) or {}, self._identity
+        return own is not None and (noted.get("key"), noted.get("store")) == (job.stored, own)
+
+    @property
+    def _identity(self) -> str | None:
+        return identity(self.store) if self.store is not None else None
 
     def forget(self, name: str) -> None:
         """Remove a component's stamp before its stage tree is touched."""

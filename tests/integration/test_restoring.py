@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 
@@ -126,13 +127,50 @@ def test_a_store_that_cannot_be_written_fails_no_build(new_toy, tmp_path):
 
 def test_what_was_built_before_there_was_a_store_is_stored_by_the_next_run(built, new_toy, tmp_path):
     shutil.rmtree(built.cache / "store")
-    for path in built.workspace.rglob("stored.json"):
-        path.unlink()
-    built.build()
-    assert {task for task in built.happened()[0]["tasks"] if not task.endswith(" store")} == set()
+    only_stores(built)
     toy = new_toy(tmp_path / "other")
     toy.options += ["--store", str(built.cache / "store")]
     assert set(toy.actions().values()) == {"RESTORE", "PROVIDED"}
+
+
+def only_stores(toy: Toy) -> None:
+    """Build where nothing is to be done but to fill a store, and see that it is filled once."""
+    toy.build()
+    tasks = toy.happened()[0]["tasks"]
+    assert tasks and all(task.endswith(" store") for task in tasks), tasks
+    toy.build()
+    assert toy.happened()[0]["tasks"] == {}
+
+
+def test_another_store_is_filled_from_a_workspace_in_which_nothing_is_to_be_done(built, new_toy, tmp_path):
+    built.options += ["--store", str(tmp_path / "store")]
+    only_stores(built)
+    toy = new_toy(tmp_path / "other")
+    toy.options += ["--store", str(tmp_path / "store")]
+    assert set(toy.actions().values()) == {"RESTORE", "PROVIDED"}
+
+
+def test_a_store_that_was_set_aside_is_filled_again(built):
+    (built.cache / "store/conan/p/cache.sqlite3").write_bytes(b"garbage" * 1000)
+    assert built.run("store", "verify").returncode == 1
+    only_stores(built)
+
+
+def test_what_an_older_rocmbuild_stored_is_looked_up_once(built):
+    paths = list(built.workspace.rglob("stored.json"))
+    for path in paths:
+        data = json.loads(path.read_text())
+        path.write_text(json.dumps({"key": data["key"]}))
+    (built.cache / "store/store.json").unlink()
+    only_stores(built)
+    assert paths and all("store" in json.loads(path.read_text()) for path in paths)
+
+
+def test_nothing_to_do_does_not_touch_the_store(built):
+    with (built.cache / "store/lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # who asks the store waits for it
+        built.build()
+    assert built.happened()[0]["tasks"] == {}
 
 
 def test_a_stage_tree_that_somebody_changed_is_made_again_before_it_is_used(built):

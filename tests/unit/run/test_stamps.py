@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rocmbuild.model.manifest import Source
 from rocmbuild.plan.history import Built, Record
 from rocmbuild.run.stamps import Stamps
-from rocmbuild.workspace import Workspace, read_json, write_json
+from rocmbuild.workspace import Workspace, read_json, write_json, write_stamp
 
 
 @pytest.fixture
@@ -171,3 +173,30 @@ def test_a_build_tree_fits_the_outputs_it_was_configured_with(stamps, user):
     stamps.record_tree(user, "root", {"hip": "one"})
     assert stamps.tree_fits(user, "root", {"hip": "one"})
     assert not stamps.tree_fits(user, "root", {"hip": "two"})
+
+
+def test_what_one_store_has_another_one_does_not(stamps, job, tmp_path):
+    one, other = (replace(stamps, store=tmp_path / name) for name in ("one", "other"))
+    stored = replace(job, stored="key")
+    for name in ("one", "other"):
+        write_stamp(tmp_path / name / "store.json", {"id": name})
+    assert not one.is_stored(stored)
+    one.mark_stored("hip", "key")
+    assert one.is_stored(stored) and not other.is_stored(stored)
+    assert not one.is_stored(replace(job, stored="another key"))
+    write_stamp(tmp_path / "one" / "store.json", {"id": "begun anew"})
+    assert not one.is_stored(stored)
+    (tmp_path / "one" / "store.json").unlink()
+    assert not one.is_stored(stored)
+    (tmp_path / "one" / "store.json").mkdir()
+    assert not one.is_stored(stored), "what cannot be read fails nothing"
+
+
+def test_what_was_stored_when_stores_had_no_names_is_looked_up(stamps, job, tmp_path):
+    write_stamp(stamps.workspace.component("hip") / "stored.json", {"key": "key"})
+    assert not stamps.is_stored(replace(job, stored="key"))
+    assert not replace(stamps, store=tmp_path).is_stored(replace(job, stored="key"))
+
+
+def test_what_cannot_have_a_key_need_not_be_stored(stamps, job):
+    assert stamps.is_stored(replace(job, stored=None))
