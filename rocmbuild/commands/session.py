@@ -18,6 +18,7 @@ from rocmbuild.plan.plan import Plan
 from rocmbuild.plan.planner import make_plan
 from rocmbuild.plan.selection import CCACHE, SYSROOT, Selection, root_packages
 from rocmbuild.process import Runner, network_environment
+from rocmbuild.run.conan_home import tell_on_stderr
 from rocmbuild.run.measured import Measured, estimated, machine_slug
 from rocmbuild.run.shelf import Shelf
 from rocmbuild.run.site import Area, Made, Site
@@ -158,8 +159,10 @@ async def _shelf(settings: Settings, plan: Plan, areas: Mapping[Machine, Area], 
     )
     if not any(asked):
         return None
-    store = Store(settings.store, network_environment(settings.environ))
-    return Shelf(store, await store.entries(runner))
+    store = Store(settings.store, network_environment(settings.environ), tell=tell_on_stderr)
+    entries = await store.entries(runner)
+    store.tell = None  # from now on there is a step to be seen that waits
+    return Shelf(store, entries)
 
 
 def _areas(settings: Settings, selection: Selection, cache: Cache) -> dict[Machine, Area]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from rocmbuild.errors import UsageError, nearest
 from rocmbuild.plan import history
 from rocmbuild.process import Runner, network_environment
+from rocmbuild.run.conan_home import tell_on_stderr
 from rocmbuild.run.sharing import Choice, Moved, Remote, add_remote, choose, load, pull, push, remotes, save
 from rocmbuild.run.shelf import Shelf
 from rocmbuild.run.store import Entry, Store
@@ -59,7 +60,7 @@ def run(settings: Settings) -> int:
         raise UsageError(f"store {name} takes {action.usage or 'no words'}", hint=_usage(name))
     if settings.format not in ("table", "json"):
         raise UsageError(f"{settings.format!r} is neither table nor json", where="--format")
-    store = Store(settings.store, network_environment(settings.environ), tell=_tell)
+    store = Store(settings.store, network_environment(settings.environ), tell=tell_on_stderr)
     return asyncio.run(_run(action, Task(store, Runner(), settings, words)))
 
 

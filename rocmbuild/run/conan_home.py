@@ -30,6 +30,11 @@ def warn_on_stderr(text: str) -> None:
     print(f"rocmbuild: warning: {text}", file=sys.stderr, flush=True)
 
 
+def tell_on_stderr(text: str) -> None:
+    """Print what is being waited for, beside the output."""
+    print(f"rocmbuild: {text}", file=sys.stderr, flush=True)
+
+
 def identity(directory: Path) -> str | None:
     """Return which store a directory has, None if it has none yet; another one takes its place if it was damaged."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -171,6 +172,18 @@ def test_nothing_to_do_does_not_touch_the_store(built):
         fcntl.flock(lock, fcntl.LOCK_EX)  # who asks the store waits for it
         built.build()
     assert built.happened()[0]["tasks"] == {}
+
+
+@pytest.mark.parametrize("words", [("plan", "--format", "json"), ("build", "--no-verify")], ids=["plan", "build"])
+def test_a_run_that_waits_for_the_store_says_so(moved, words):
+    store = moved.options[-1]
+    with Path(store, "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run = moved.start(*words)
+        said = run.stderr.readline()
+    run.communicate(timeout=120)
+    assert run.returncode == 0
+    assert said == f"rocmbuild: waiting for another run that uses the store {store}\n"
 
 
 def test_a_stage_tree_that_somebody_changed_is_made_again_before_it_is_used(built):

@@ -1,5 +1,6 @@
 """The store with the real Conan: entries that come and go, damage, kills, several runs at once."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -546,6 +547,17 @@ def test_the_list_tells_what_there_is(filled):
     rows = json.loads(filled.cli("list", "--format", "json").stdout)
     assert {row["component"] for row in rows} == {"base", "app"}
     assert all(row["size"] > 0 and row["used"] > 0 and len(row["key"]) == 64 for row in rows)
+
+
+def test_who_waits_for_another_run_is_told_beside_the_output(filled):
+    with (filled.path / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        argv, pipe = filled.argv("list", "--format", "json"), subprocess.PIPE
+        done = subprocess.Popen(argv, env={**os.environ, "PYTHONPATH": CODE}, stdout=pipe, stderr=pipe, text=True)
+        assert done.stderr.readline() == f"rocmbuild: waiting for another run that uses the store {filled.path}\n"
+    out, err = done.communicate(timeout=120)
+    assert (done.returncode, err) == (0, "")
+    assert len(json.loads(out)) == 2
 
 
 def test_the_list_of_nothing(shop):
