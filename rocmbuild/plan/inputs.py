@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from rocmbuild.model.manifest import Component
@@ -74,7 +75,14 @@ class Inputs:
         ]
 
     def packages(
-        self, node: Node, recipe: Resolved, values: Mapping[str, str], source_key: str, splits: Mapping[str, str]
+        self,
+        node: Node,
+        component: Component,
+        recipe: Resolved,
+        values: Mapping[str, str],
+        *,
+        source_key: str,
+        splits: Mapping[str, str],
     ) -> dict[str, Any]:
         """Return what shapes packages besides stage trees.
 
@@ -84,6 +92,7 @@ class Inputs:
         return {
             **fingerprint.recipe_packages(recipe),
             "source": source_key,
+            "origin": origin(component),
             "prefix": self.selection.manifest.prefix,
             "needs": dict(splits),
             "values": fingerprint.package_values(recipe, values),
@@ -91,6 +100,21 @@ class Inputs:
             "versions": self._versions,
             "arch": self.selection.target_of(node.machine).arch,
         }
+
+
+def origin(component: Component) -> str:
+    """Return where a component's source comes from, as the changelog of its packages says it."""
+    source = component.source
+    match source.kind:
+        case "git":
+            return f"{source.urls[0]} at {source.commit}"
+        case "debian":
+            return f"{Path(source.path).name}, sha256 {source.sha256}"
+        case "url":
+            return f"{source.urls[0]}, sha256 {source.sha256}"
+        case "local":
+            return f"a local tree of digest {source.sha256}"
+    return f"the recipe of {component.name}"
 
 
 def taken_over(other: Node) -> dict[str, Any]:

@@ -102,7 +102,8 @@ class _Planner:
         local = component.source.kind == "local"
         needs = {need_name(node, need): self.outputs[need] for need in (*seen, *((other,) if other else ()))}
         splits = {need.component: self.splits[need] for need in seen if self._is_shipped(need)}
-        package_key = fingerprint.package_key(self.inputs.packages(node, recipe, values, source_key, splits))
+        shaping = self.inputs.packages(node, component, recipe, values, source_key=source_key, splits=splits)
+        package_key = fingerprint.package_key(shaping)
         wanted = Wanted(key, own_key, self.known.roots.get(node.machine), needs)
         storable = self._is_storable(node, component, recipe, other)
         stored = self.known.stored.get((name, wanted.store_key or "")) if storable else None

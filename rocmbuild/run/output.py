@@ -13,6 +13,7 @@ from rocmbuild.model.recipe import ComponentChecks
 from rocmbuild.model.verdict import VerifyRow
 from rocmbuild.plan.fingerprint import digest
 from rocmbuild.plan.graph import Machine, Node
+from rocmbuild.plan.inputs import origin
 from rocmbuild.plan.plan import Job
 from rocmbuild.plan.values import SYSROOT
 from rocmbuild.process import Runner
@@ -98,7 +99,7 @@ class Output:
             out=site.workspace.debs(job.name),
             maintainer=MAINTAINER,
             runtime=job.provided.runtime if job.provided else (),
-            origin=_origin(job),
+            origin=origin(job.component),
         )
         await make_packages(packaging, context.runner)
         known = site.area(job.node).stamps.read(job.node.component)
@@ -152,7 +153,8 @@ class Output:
         plan = self.site.plan
         known = read_json(self.site.workspace.out / "build.json") or {}  # of components that are not selected now
         made = {
-            job.name: {"source": _origin(job), "fingerprint": job.key, "version": job.deb_version} for job in plan.jobs
+            job.name: {"source": origin(job.component), "fingerprint": job.key, "version": job.deb_version}
+            for job in plan.jobs
         }
         return {
             "branch": plan.selection.manifest.branch,
@@ -337,20 +339,6 @@ class Output:
 
 def _host_first(nodes: Iterable[Node]) -> list[Node]:
     return sorted(nodes, key=lambda node: node.machine is not Machine.HOST)
-
-
-def _origin(job: Job) -> str:
-    source = job.component.source
-    match source.kind:
-        case "git":
-            return f"{source.urls[0]} at {source.commit}"
-        case "debian":
-            return f"{Path(source.path).name}, sha256 {source.sha256}"
-        case "url":
-            return f"{source.urls[0]}, sha256 {source.sha256}"
-        case "local":
-            return f"a local tree of digest {source.sha256}"
-    return f"the recipe of {job.node.component}"
 
 
 def _finding_row(finding: Finding) -> dict[str, str]:

@@ -217,6 +217,7 @@ PACKAGE_INPUTS = {
     "why of an edit, which the changelog tells": [("app", "present: p, why: w", "present: p, why: v")],
     "split of a need": [("lib", "needs: {}", "packages: [{name: lib, summary: s}]")],
     "why of a patch, which the changelog tells": [("app", "fix.patch, why: w", "fix.patch, why: v")],
+    "address of the repository, which the changelog tells": [("manifest", "one.example", "two.example")],
     "own version": [("manifest", 'app: {version: "1.0"}', 'app: {version: "1.1"}')],
     "version of another component's package": [("lib", "needs: {}", "packages: [{name: lib, summary: s}]")],
 }
@@ -285,7 +286,6 @@ NO_INPUTS = {
     "why of an addition": [("app", "text: t, why: w", "text: t, why: v")],
     "why of a discard": [("app", "discard: [{files: [x], why: w", "discard: [{files: [x], why: v")],
     "run-time needs": [("app", "run: [far]", "run: []")],
-    "address of the repository": [("manifest", "one.example", "two.example")],
     "ref of a commit": [("manifest", "ref: main", "ref: other")],
     "summary of the release": [("manifest", "remotes:", "summary: words\nremotes:")],
     "a comment": [("app", "memory", "# a comment\nmemory")],

@@ -195,6 +195,7 @@ def by_system(**changes: Any) -> Change:
 
 
 SYSTEM = selection(system=frozenset({"tool"}))
+ARCHIVED = source("text", kind="debian", path="pool/a.tar.xz")
 
 
 def new_name(before: Selection) -> Selection:
@@ -248,7 +249,7 @@ TABLE: Mapping[type, Mapping[str, Flip]] = {
     Source: {
         "name": Flip(source(name="x"), NOTHING),
         "kind": Flip(source(kind="url", sha256="ab" * 32), SOURCE, ("source",)),
-        "urls": Flip(source(urls=("https://two.example/app",)), NOTHING),
+        "urls": Flip(source(urls=("https://two.example/app",)), PACKAGE),  # the changelog names the first of them
         "ref": Flip(source(ref="other"), NOTHING),
         "commit": Flip(source(commit=B), SOURCE, ("source",)),
         "submodules": Flip(source(submodules=True), SOURCE, ("source",)),
@@ -406,6 +407,9 @@ NOT_OF_FIELDS = {
     "a need's source": Flip(source("lib", commit=B), STATIC),
     "a need's recipe": Flip(recipe("lib", targets=("doc",)), STATIC),
     "a need's packages, which own the libraries": Flip(recipe("lib", packages=(PackageRule("lib", "s"),)), PACKAGE),
+    "another address to try": Flip(source(urls=("https://one.example/app", "https://two.example/app")), NOTHING),
+    "a file of the archive": Flip(source("text", path="pool/b.tar.xz"), PACKAGE, job="text", given=ARCHIVED),
+    "its place": Flip(source("text", path="other/a.tar.xz"), NOTHING, job="text", given=ARCHIVED),
     "a run-time need": Flip(component("far", version="4.1"), NOTHING),
     "what the distribution provides": Flip(SYSTEM, OWN | PACKAGE, ("builds", "provided", "root"), job="tool"),
 }
