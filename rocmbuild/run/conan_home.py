@@ -16,7 +16,7 @@ from rocmbuild.errors import StoreError
 from rocmbuild.process import BASE_ENVIRONMENT, ProcessError, Runner, describe_exit
 from rocmbuild.tools import conan
 from rocmbuild.tools.waiting import held
-from rocmbuild.workspace import read_json, read_stamp, remove_tree, write_stamp
+from rocmbuild.workspace import read_json, read_stamp, remove_tree, write_stamp, write_text
 
 _IDENTITY = "store.json"
 
@@ -85,10 +85,10 @@ class ConanHome:
             calls = Calls(self, own, self.program or conan.find_conan())
             await self._clean(calls)
             if changes is not None:
-                self._mark.write_text(changes, encoding="utf-8")
+                self.begin(changes)
             yield calls  # not in a try: what fails or is interrupted leaves the mark, and is cleaned next time
             if changes is not None:
-                self._mark.unlink(missing_ok=True)
+                self.end()
             if conan.written(self.path) != self._known:
                 write_stamp(self._sum, {"written": conan.written(self.path)})
 
@@ -120,6 +120,14 @@ class ConanHome:
         if self.tell is not None:
             self.tell(f"waiting for another run that uses the store {self.directory}")
 
+    def begin(self, name: str) -> None:
+        """Note, while the home is held, which entry a killed call would leave half-made or half-removed."""
+        write_text(self._mark, name)
+
+    def end(self) -> None:
+        """Note that nothing is half-made."""
+        self._mark.unlink(missing_ok=True)
+
     @property
     def _mark(self) -> Path:
         return self.directory / "unfinished"
@@ -131,9 +139,9 @@ class ConanHome:
         except FileNotFoundError:
             return
         self.forget(changed)
-        await calls.remove(changed)
+        await calls.attempt(_removal(changed))
         await calls.tidy()
-        self._mark.unlink(missing_ok=True)
+        self.end()
 
     def place_file(self, name: str) -> Path:
         """Return the file that remembers an entry by ``name/version``."""
@@ -203,8 +211,11 @@ class Calls:
         return True
 
     async def remove(self, name: str) -> None:
-        """Remove an entry, ``name/version``, with all its revisions; it need not be there."""
-        await self.attempt(["remove", name, "--confirm"])
+        """Remove an entry, ``name/version``, with all its revisions; it need not be there.
+
+        Raises StoreError if it still is.
+        """
+        await self(_removal(name))
 
     async def packages(
         self, remote: str | None = None, *, secrets: Mapping[str, str] | None = None
@@ -241,3 +252,7 @@ class Calls:
     async def recipes(self) -> list[str]:
         """Return all that is in the home as ``name/version``, also what was never finished."""
         return conan.parse_recipes(await self(["list", "*", "--format=json"]))
+
+
+def _removal(name: str) -> list[str]:
+    return ["remove", name, "--confirm"]

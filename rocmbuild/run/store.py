@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rocmbuild.errors import StoreError
+from rocmbuild.errors import RocmBuildError, StoreError
 from rocmbuild.process import Runner
 from rocmbuild.run.conan_home import Calls, ConanHome, DamagedHome
 from rocmbuild.run.entry import DEBS, STAGE, Entry, clean_version, describe, fault_of, fill, to_entry
@@ -160,14 +160,31 @@ class Store(ConanHome):
         """Remove an entry that is not what it says, with a warning."""
         self.warn(f"the store's entry of {entry} is dropped: {fault}")
         self._whole.pop(entry.reference, None)
-        with contextlib.suppress(DamagedHome, OSError):
+        with contextlib.suppress(StoreError, OSError):
             await self.remove(entry, runner)
 
-    async def remove(self, entry: Entry, runner: Runner) -> None:
-        """Remove an entry."""
-        async with self.session(runner, changes=entry.name) as calls:
+    async def remove(self, entry: Entry, runner: Runner, place: Path | None = None) -> None:
+        """Remove an entry, which lies where it is remembered or at ``place``; StoreError if Conan cannot.
+
+        Its files go first: on a full disk nothing can be written before, not even what Conan writes to remove them.
+        What is killed in between is an entry without files, and dropped when it is read.
+        """
+        async with self.session(runner) as calls:
+            remembered = self._remembered(entry.name)
             self.forget(entry.name)
+            await in_thread(self._empty, remembered[1] if remembered is not None else place)
+            with contextlib.suppress(OSError):
+                self.begin(entry.name)
             await calls.remove(entry.name)
+            self.end()
+
+    def _empty(self, place: Path | None) -> None:
+        """Remove the files of an entry, if that is one; Conan tries again, and says why it cannot."""
+        if place is None or not place.resolve().is_relative_to(self.path.resolve()):
+            return
+        for name in (STAGE, DEBS):
+            with contextlib.suppress(RocmBuildError, OSError):
+                remove_tree(place / name)
 
     def known(self, name: str) -> Entry | None:
         """Return the entry that was kept or checked under ``name/version``, without asking Conan."""
@@ -234,6 +251,12 @@ class Store(ConanHome):
                 mine.enter_context(_locked(draft))
             mine.callback(remove_tree, draft)
             yield draft
+
+    def sweep(self) -> None:
+        """Remove what killed runs left of trees that were to become entries."""
+        if self.drafts.is_dir():
+            with _locked(self.drafts):
+                _sweep(self.drafts)
 
     async def _export(self, draft: Path, entry: Entry, requires: Sequence[str], runner: Runner) -> Entry:
         name = f"{entry.component}/{entry.version}+{entry.key}"

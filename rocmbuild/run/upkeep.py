@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rocmbuild.errors import StoreError
 from rocmbuild.process import Runner
 from rocmbuild.run.conan_home import DamagedHome
 from rocmbuild.run.entry import in_order, to_entry
@@ -25,6 +26,7 @@ class Kept:
     entry: Entry
     used: float
     size: int
+    place: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ async def stock(store: Store, runner: Runner) -> list[Kept]:
     used = effective_use(entries, {name: _used(store, name) for name in entries})
     places = {name: await store.place_of(entry, runner) for name, entry in entries.items()}
     sizes = {name: await in_thread(disk_size, place) if place else 0 for name, place in places.items()}
-    kept = [Kept(entry, used[name], sizes[name]) for name, entry in entries.items()]
+    kept = [Kept(entry, used[name], sizes[name], places[name]) for name, entry in entries.items()]
     return sorted(kept, key=lambda item: (-item.used, item.entry.name))
 
 
@@ -82,18 +84,26 @@ async def collect(
 ) -> int:
     """Remove what nobody used for ``days``, then the least used beyond ``size`` bytes, and all leftovers.
 
-    Returns the bytes that are free again.
+    Returns the bytes that are free again. Raises StoreError, after all else, if an entry could not be removed.
     """
     try:
         kept = await stock(store, runner)
     except DamagedHome:
         kept = []  # it was set aside, and that is removed
-    freed = 0
+    freed, failures = 0, []
     for item in superfluous(kept, time.time(), days, size):
         tell(f"removing {item.entry}, last used {time.strftime('%Y-%m-%d', time.gmtime(item.used))}")
-        await store.remove(item.entry, runner)
-        freed += item.size
-    return freed + await _clean(store, runner)
+        try:
+            await store.remove(item.entry, runner, item.place)
+        except DamagedHome:
+            raise
+        except StoreError as error:
+            failures.append(f"{item.entry} could not be removed: {error.message}")
+        freed += item.size - (await in_thread(disk_size, item.place) if item.place is not None else 0)
+    freed += await _clean(store, runner)
+    if failures:
+        raise StoreError("\n".join(failures), hint="run the same command again")
+    return freed
 
 
 def superfluous(kept: Iterable[Kept], now: float, days: int | None, size: int | None) -> list[Kept]:
@@ -141,9 +151,7 @@ def _used(store: Store, name: str) -> float:
 
 async def _clean(store: Store, runner: Runner) -> int:
     """Remove foreign and half-made entries, temporary files, homes that were set aside; return the bytes of these."""
-    if store.directory.is_dir():
-        with store.draft():  # clears those of killed runs
-            pass
+    await in_thread(store.sweep)
     aside = sorted(store.directory.glob("conan.damaged-*"))
     freed = sum([await in_thread(disk_size, path) for path in aside])
     for path in aside:

@@ -15,6 +15,7 @@ import pytest
 
 from rocmbuild.errors import StoreError
 from rocmbuild.process import Runner
+from rocmbuild.run.upkeep import collect
 from rocmbuild.tools import conan
 from rocmbuild.workspace import tree_digest
 from tests.integration.conftest import CODE
@@ -547,6 +548,59 @@ def test_the_list_tells_what_there_is(filled):
     rows = json.loads(filled.cli("list", "--format", "json").stdout)
     assert {row["component"] for row in rows} == {"base", "app"}
     assert all(row["size"] > 0 and row["used"] > 0 and len(row["key"]) == 64 for row in rows)
+
+
+FULL = """
+mount -t tmpfs -o size=8m tmpfs "$0"
+cp --archive "$1" "$0/store"; shift
+touch --date 2020-01-01 "$0"/store/places/*
+cat /dev/zero > "$0/filler" || true
+"$@" gc --keep-days 1 --store "$0/store"
+ls --almost-all "$0/store/places" && test ! -e "$0/store/unfinished"
+"$@" list --store "$0/store"
+"""
+
+
+def test_room_is_made_on_a_full_disk(filled, tmp_path):
+    (tmp_path / "disk").mkdir()
+    verb = filled.argv()[:-2]
+    argv = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", FULL, str(tmp_path / "disk")]
+    done = filled.call([*argv, str(filled.path), *verb])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "No space left" in done.stderr
+    removed, again, freed = done.stdout.splitlines()
+    assert removed.startswith("removing app 9.9.9, last used 2020"), "what requires something goes first"
+    assert again.startswith("removing base 9.9.9, last used 2020")
+    assert freed.endswith("freed")
+    assert f"the store {tmp_path}/disk/store is empty" in done.stderr
+
+
+def test_what_conan_cannot_remove_is_not_said_to_be_gone(filled, tmp_path):
+    app = filled.entries()["app", key("b")]
+    refusing = tmp_path / "conan"
+    refusing.write_text(
+        f'#!/bin/sh\nif [ "$1 $2" = "remove {app.name}" ]; then echo "ERROR: not today" >&2; exit 1; fi\n'
+        f'exec {conan.find_conan()} "$@"\n'
+    )
+    refusing.chmod(0o755)
+    filled.program = refusing
+    told = []
+    with pytest.raises(StoreError, match=r"^app 9\.9\.9 could not be removed: conan remove failed: not today$"):
+        filled.run(collect(filled.store, Runner(), days=None, size=0, tell=told.append))
+    assert len(told) == 2, "the other one is removed all the same"
+    filled.program = None
+    assert set(filled.entries()) == {("app", key("b"))}
+    assert filled.cli("verify").stdout == "0 entries whole, 1 damaged and dropped\n"
+
+
+def test_a_place_that_somebody_wrote_is_not_emptied(filled, tmp_path):
+    app = filled.entries()["app", key("b")]
+    (tmp_path / "mine" / "stage").mkdir(parents=True)
+    file = filled.store.place_file(app.name)
+    file.write_text(json.dumps({**json.loads(file.read_text()), "path": "../../mine"}))
+    filled.run(filled.store.remove(app, Runner()))
+    assert (tmp_path / "mine" / "stage").is_dir()
+    assert set(filled.entries()) == {("base", key("a"))}
 
 
 def test_who_waits_for_another_run_is_told_beside_the_output(filled):
