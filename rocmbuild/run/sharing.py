@@ -12,7 +12,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from rocmbuild.errors import StoreError, UsageError, nearest
 from rocmbuild.process import Runner
@@ -126,6 +126,8 @@ async def save(store: Store, path: Path, components: Sequence[str], runner: Runn
         raise UsageError(f"{path} is not named like an archive", hint=f"{path.with_suffix('.tgz').name}, or .txz")
     if not path.parent.is_dir():
         raise UsageError(f"there is no directory {path.parent}", hint="make it, or save somewhere else")
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory", hint="name a file, or another directory for it")
     chosen = choose((await store.contents(runner)).values(), components)
     whole = [entry for entry in chosen if await store.check(entry, runner) is not None]
     if not whole:
@@ -239,11 +241,22 @@ async def _log_in(calls: Calls, remote: Remote, secrets: Mapping[str, str]) -> b
 def _check_remote(remote: Remote) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", remote.name):
         raise UsageError(f"{remote.name!r} is no name of a remote", hint="letters, digits, and . - _ between them")
-    parts = urlsplit(remote.url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts: SplitResult | None = urlsplit(remote.url)
+    except ValueError:
+        parts = None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or not _has_port(parts):
         raise UsageError(f"{remote.url!r} is no address of a server", hint="http://HOST or https://HOST/PATH")
     if parts.username or parts.password:
         raise UsageError(f"the address of {remote.name} has a user in it", hint=f"leave it out, and {_LOG_IN}")
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Return whether the port of an address, if it has one, is a number that can be one."""
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
 
 
 @contextlib.asynccontextmanager

@@ -38,15 +38,10 @@ class Stamps:
         data = read_stamp(self.workspace.stamp(name))
         if data is None or not self.workspace.stage(name).is_dir():
             return None
-        return Built(
-            key=data["key"],
-            root=data["root"],
-            packages=read_key(self.workspace.debs(name)),
-            seconds=data["seconds"],
-            output=data["output"],
-            records=tuple(Record(row["key"], row["own"], row["needs"]) for row in data.get("records", ())),
-            inputs=data.get("inputs"),
-        )
+        try:
+            return _built(data, read_key(self.workspace.debs(name)))
+        except (KeyError, TypeError):  # somebody wrote it, or another rocmbuild did
+            return None
 
     def record(
         self,
@@ -124,6 +119,19 @@ class Stamps:
 
     def _tree(self, job: Job) -> Path:
         return self.workspace.component(job.node.component) / TREE
+
+
+def _built(data: Mapping[str, Any], packages: str | None) -> Built:
+    """Return what a stamp says; KeyError or TypeError if it does not say all of it."""
+    return Built(
+        key=data["key"],
+        root=data["root"],
+        packages=packages,
+        seconds=data["seconds"],
+        output=data["output"],
+        records=tuple(Record(row["key"], row["own"], row["needs"]) for row in data.get("records", ())),
+        inputs=data.get("inputs"),
+    )
 
 
 def _row(record: Record) -> dict[str, Any]:

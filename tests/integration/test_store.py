@@ -680,7 +680,9 @@ def test_a_broken_file_is_refused_and_nothing_of_it_is_loaded(filled, tmp_path):
 
 
 def test_saving_says_what_is_wrong(shop, tmp_path):
+    (tmp_path / "directory.tgz").mkdir()
     for words, message in (
+        (("save", str(tmp_path / "directory.tgz")), "directory.tgz is a directory"),
         (("save", str(tmp_path / "x.zip")), "is not named like an archive"),
         (("save", "/nowhere/x.tgz"), "there is no directory /nowhere"),
         (("save", str(tmp_path / "x.tgz")), "has nothing to save"),

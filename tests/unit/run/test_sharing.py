@@ -126,6 +126,9 @@ def test_other_files_are_told_apart(tmp_path):
     [
         ("team", "ftp://host/x", "'ftp://host/x' is no address of a server"),
         ("team", "host:9300", "'host:9300' is no address of a server"),
+        ("team", "http://[::1", "'http://[::1' is no address of a server"),
+        ("team", "http://host:port/", "'http://host:port/' is no address of a server"),
+        ("team", "http://host:99999", "'http://host:99999' is no address of a server"),
         ("team", "https://", "'https://' is no address of a server"),
         ("team", "https://me:secret@host/", "the address of team has a user in it"),
         ("-x", "https://host/", "'-x' is no name of a remote"),

@@ -49,10 +49,18 @@ def test_a_stamp_without_its_tree_does_not_count(stamps, job):
     assert stamps.built(["hip"]) == {}
 
 
-@pytest.mark.parametrize("content", ["", "{", "null"])
+@pytest.mark.parametrize("content", ["", "{", "null", "[]", "{}"])
 def test_a_stamp_that_is_not_whole_does_not_count(stamps, job, content):
     stamps.workspace.stage("hip").mkdir(parents=True)
     stamps.workspace.stamp("hip").write_text(content)
+    assert stamps.built(["hip"]) == {}
+
+
+@pytest.mark.parametrize("records", [None, 7, [7], [{}]])
+def test_a_stamp_with_other_records_does_not_count(stamps, job, records):
+    stamps.workspace.stage("hip").mkdir(parents=True)
+    data = {"key": "k", "root": "r", "output": "o", "seconds": 1.0, "records": records}
+    write_stamp(stamps.workspace.stamp("hip"), data)
     assert stamps.built(["hip"]) == {}
 
 
