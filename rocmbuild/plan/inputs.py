@@ -15,6 +15,9 @@ from rocmbuild.plan import fingerprint
 from rocmbuild.plan.graph import Machine, Node
 from rocmbuild.plan.selection import Selection
 
+QA_FORMAT = 1
+"""Raised when a rule for stage trees changes: what passed an older one is to be checked, and packaged, again."""
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -84,7 +87,7 @@ class Inputs:
         source_key: str,
         splits: Mapping[str, str],
     ) -> dict[str, Any]:
-        """Return what shapes packages besides stage trees.
+        """Return what shapes packages besides stage trees, and what decides whether these may become packages.
 
         Licenses and the changelog are of the source; ``splits`` are sums of which packages of each need own what.
         """
@@ -99,7 +102,14 @@ class Inputs:
             "runtime": list(provided.runtime) if provided else [],
             "versions": self._versions,
             "arch": self.selection.target_of(node.machine).arch,
+            "checked": self._checked(node, recipe),
         }
+
+    def _checked(self, node: Node, recipe: Resolved) -> list[Any]:
+        """Return what the stage tree of a component is held against before it is packaged."""
+        target = self.selection.target_of(node.machine)
+        waivers = [[waiver.rule, list(waiver.files), waiver.why] for waiver in recipe.waivers]
+        return [QA_FORMAT, [target.elf_machine, target.elf_flags, target.isa], waivers]
 
 
 def origin(component: Component) -> str:

@@ -42,7 +42,7 @@ STAGE_RULES = {
     "escaping-link": "a symbolic link leads to an installed place",
     "file-mode": "no file is setuid, setgid or writable for all",
 }
-"""Rules for stage trees: what each demands."""
+"""Rules for stage trees: what each demands. Who changes one raises ``QA_FORMAT`` of ``plan.inputs``."""
 
 INSTALLED_RULES = {
     "dpkg-verify": "files are as they were packaged",

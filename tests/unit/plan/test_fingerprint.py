@@ -215,6 +215,7 @@ PACKAGE_INPUTS = {
     "homepage": [("app", "one.example", "two.example")],
     "description": [("app", "Words.", "Other words.")],
     "why of an edit, which the changelog tells": [("app", "present: p, why: w", "present: p, why: v")],
+    "waivers, without which there may be no packages": [("app", "waivers: [{rule: r", "waivers: [{rule: s")],
     "split of a need": [("lib", "needs: {}", "packages: [{name: lib, summary: s}]")],
     "why of a patch, which the changelog tells": [("app", "fix.patch, why: w", "fix.patch, why: v")],
     "address of the repository, which the changelog tells": [("manifest", "one.example", "two.example")],
@@ -282,7 +283,6 @@ NO_INPUTS = {
     "memory": [("app", "memory: 1G", "memory: 2G")],
     "cost": [("app", "cost: 10", "cost: 20")],
     "checks": [("app", "checks: [{name: c", "checks: [{name: d")],
-    "waivers": [("app", "waivers: [{rule: r", "waivers: [{rule: s")],
     "why of an addition": [("app", "text: t, why: w", "text: t, why: v")],
     "why of a discard": [("app", "discard: [{files: [x], why: w", "discard: [{files: [x], why: v")],
     "run-time needs": [("app", "run: [far]", "run: []")],
@@ -298,7 +298,6 @@ NO_INPUTS = {
 
 NO_CHANGES = {
     "names of the target": changed(target=field(name="x", summary="y", machines=("z",), variant="v", distribution="d")),
-    "the target's ELF files": changed(target=field(elf_machine="EM_VAX", elf_flags=1, isa="rv64g")),
     "an assembler that nobody calls": changed(target=field(assembler=("-mattr=+x",))),
     "an emulator that nobody needs": changed(target=field(emulator=Emulator("q", None))),
     "summary of the distribution": changed(distribution=field(summary="x", architectures=("amd64",))),

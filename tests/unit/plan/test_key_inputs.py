@@ -35,6 +35,7 @@ from rocmbuild.model.recipe import (
 from rocmbuild.model.target import CrossTools, Distribution, Emulator, Suite, Target
 from rocmbuild.options import OPTIONS
 from rocmbuild.plan import fingerprint
+from rocmbuild.plan import inputs as plan_inputs
 from rocmbuild.plan.inputs import Inputs
 from rocmbuild.plan.plan import Job
 from rocmbuild.plan.planner import make_plan
@@ -306,7 +307,7 @@ TABLE: Mapping[type, Mapping[str, Flip]] = {
         "discards": Flip(recipe(discards=()), OWN, ("discards",)),
         "packages": Flip(package(section="libs"), PACKAGE),
         "checks": Flip(recipe(checks=()), NOTHING),
-        "waivers": Flip(recipe(waivers=()), NOTHING),
+        "waivers": Flip(recipe(waivers=()), PACKAGE),
         "notes": Flip(recipe(notes=("n",)), PACKAGE),
         "where": Flip(recipe(where="x:1:1"), NOTHING),
         "directory": Flip(recipe(directory=Path("/x")), NOTHING),
@@ -347,7 +348,11 @@ TABLE: Mapping[type, Mapping[str, Flip]] = {
         field.name: Flip(recipe(checks=()), NOTHING)
         for field in fields(Check)  # they prove packages, and make none
     },
-    Waiver: {field.name: Flip(recipe(waivers=()), NOTHING) for field in fields(Waiver)},
+    Waiver: {
+        "rule": Flip(recipe(waivers=first(rule="other")), PACKAGE),
+        "files": Flip(recipe(waivers=first(files=("y",))), PACKAGE),
+        "why": Flip(recipe(waivers=first(why="v")), PACKAGE),  # the table of verification says it
+    },
     Provided: {
         # the place of a tool is in what names it; natively its users see the root, whose packages are compared
         "version": Flip(by_system(version="6"), OWN, ("provided",), job="tool", given=SYSTEM),
@@ -364,9 +369,9 @@ TABLE: Mapping[type, Mapping[str, Flip]] = {
         "variant": Flip(target(variant="v"), NOTHING),
         "machines": Flip(target(machines=("riscv",)), OWN, ("compilers",), cross=True),
         "distribution": Flip(target(distribution="d"), NOTHING),
-        "elf_machine": Flip(target(elf_machine="EM_VAX"), NOTHING),
-        "elf_flags": Flip(target(elf_flags=1), NOTHING),
-        "isa": Flip(target(isa="rv64g"), NOTHING),
+        "elf_machine": Flip(target(elf_machine="EM_VAX"), PACKAGE),  # stage trees are checked for it
+        "elf_flags": Flip(target(elf_flags=1), PACKAGE),
+        "isa": Flip(target(isa="rv64g"), PACKAGE),
         "flags": Flip(target(flags=("-O3",)), OWN, ("target",)),
         "gcc_flags": Flip(target(gcc_flags=("-mtune=native",)), OWN, ("compilers",)),
         "assembler": Flip(target(assembler=("-mattr=+x",)), NOTHING),  # but for those who mention {assembler}
@@ -513,6 +518,12 @@ def test_the_format_moves_every_key_but_that_of_the_source(base, monkeypatch):
     before = job_of(base, "app")
     monkeypatch.setattr(fingerprint, "FORMAT", fingerprint.FORMAT + 1)
     assert moved(before, job_of(base, "app")) == OWN | PACKAGE
+
+
+def test_the_rules_for_stage_trees_move_the_key_of_packages(base, monkeypatch):
+    before = job_of(base, "app")
+    monkeypatch.setattr(plan_inputs, "QA_FORMAT", plan_inputs.QA_FORMAT + 1)
+    assert moved(before, job_of(base, "app")) == PACKAGE
 
 
 def test_the_output_of_a_need_moves_the_action_key_alone(base):
