@@ -201,6 +201,9 @@ class Repository:
         return await fresh(runner).run([*git(self.path), *args], env=self.environment, check=False) == 0
 
 
+_REF = re.compile(rb"(?:[0-9a-f]{40}|[0-9a-f]{64}|ref: .+)\n?")
+"""What a file of a ref has in it."""
+
 _WALK = ("rev-list", "--objects", "--no-walk", "--quiet")
 """Looks at every tree of a commit and that each file exists; does not read the files."""
 
@@ -234,6 +237,15 @@ def _sweep(repository: Path) -> None:
     for pattern in ("*.lock", "refs/**/*.lock", "objects/**/*.lock", "objects/**/tmp_*", "objects/incoming-*"):
         for path in list(repository.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for path in repository.glob("refs/**/*"):
+        if path.is_file() and not _is_ref(path):  # git refuses to write a ref that it cannot read
+            path.unlink()
+
+
+def _is_ref(path: Path) -> bool:
+    content = path.read_bytes()
+    pin = path.name.encode() if path.parent.name == PurePosixPath(_PINS).name else None
+    return _REF.fullmatch(content) is not None and (pin is None or content.strip() == pin)
 
 
 def _gitlinks(listing: bytes) -> dict[str, str]:

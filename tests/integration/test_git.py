@@ -377,6 +377,17 @@ def test_a_damaged_cache_is_fetched_again(tmp_path: Path, git: Git, harm: Callab
     assert (tmp_path / "two/a").read_bytes() == (tmp_path / "one/a").read_bytes()
 
 
+@pytest.mark.parametrize("content", ["60wc2f6d", "", "\0" * 41, "0" * 40 + "\n"])
+@pytest.mark.parametrize("refs", ["refs/rocmbuild/refs", "refs/rocmbuild/commits"])
+def test_a_damaged_ref_is_no_hindrance(tmp_path: Path, git: Git, refs: str, content: str) -> None:
+    repository = Forge(tmp_path / "forge").create("x/y", {"a": "1"})
+    commit = export(git, (repository.url,), "rocm-5.6.x", tmp_path / "one")
+    (ref,) = (cached(git, repository.url).path / refs).iterdir()
+    ref.write_text(content)
+    assert export(git, (repository.url,), "rocm-5.6.x", tmp_path / "two") == commit
+    assert ref.read_text() == f"{commit}\n"
+
+
 def test_several_fetches_of_one_repository_wait_for_each_other(tmp_path: Path, git: Git) -> None:
     repository = Forge(tmp_path / "forge").create("x/y", {"a": "0"})
     commits = [repository.commit({"a": str(number)}) for number in range(6)]
