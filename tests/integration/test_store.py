@@ -478,6 +478,14 @@ def refused(done):
     assert "error: the database of the store is damaged" in done.stderr
 
 
+def test_gc_goes_on_over_a_damaged_database(filled):
+    database(filled).write_bytes(b"garbage" * 1000)
+    done = filled.cli("gc")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("freed\n")
+    assert not list(filled.path.glob("conan.damaged-*"))
+
+
 def test_a_store_that_cannot_be_read_is_not_verified(filled):
     file = filled.path / "lock"
     file.unlink()
