@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,9 @@ from rocmbuild.settings import Settings
 from rocmbuild.tools.cmake import BuildTools
 from rocmbuild.workspace import tree_digest
 
+_SIGNS = re.compile(r"[\s,;'\"`$\\()&|<>]")
+"""Signs that part words for Ninja's jobserver, CMake's lists, linkers, or shells."""
+
 
 def select(settings: Settings, catalog: Catalog, manifest: Manifest, tools: BuildTools) -> Selection:
     """Return what to build; UsageError or DocumentError if that cannot be."""
@@ -31,6 +35,7 @@ def select(settings: Settings, catalog: Catalog, manifest: Manifest, tools: Buil
     build = None if target.runs_on(machine) else catalog.target_for(machine)
     distribution = _distribution(settings, catalog, manifest, target)
     refuse_impossible(settings, target, build, distribution)
+    _refuse_signs(settings)
     return Selection(
         manifest=manifest,
         recipes=recipes,
@@ -130,6 +135,22 @@ def refuse_impossible(settings: Settings, target: Target, build: Target | None, 
         raise UsageError(
             f"{target.name} is another machine than this ({build.name}): that takes a sysroot, and so the sandbox",
             hint="leave --environment host out",
+        )
+
+
+def _refuse_signs(settings: Settings) -> None:
+    """Raise UsageError if what is built without a sandbox would be told a path that cannot be told.
+
+    Not all of it would fail: Ninja looks for its jobserver at the part before a space, finds none, and starts as many
+    compilers as it likes.
+    """
+    found = _SIGNS.search(str(settings.workspace))
+    if settings.environment == "host" and found:
+        sign = "a space" if found[0].isspace() else found[0]
+        raise UsageError(
+            f"--environment host: Ninja, CMake and compilers would take {settings.workspace} apart, "
+            f"for it has {sign} in it",
+            hint="choose another directory with --workspace, or leave --environment host out: a sandbox hides the path",
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from itertools import accumulate
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +71,23 @@ def test_a_workspace_of_another_version(toy):
     assert [path.name for path in toy.workspace.iterdir()] == ["workspace.json"]
     marker.write_text("not JSON\n")
     refused(toy.run("build"), 2, f"the workspace {toy.workspace} cannot be used")
+
+
+def test_a_workspace_that_ninja_would_not_find_its_jobserver_in(new_toy, tmp_path):
+    user = new_toy(tmp_path / "a user", "slow")
+    done = user.run("build", "--no-verify", "--environment", "host", "-j", "1")
+    refused(done, 2, "for it has a space in it", "leave --environment host out")
+    assert not (user.workspace / "build").exists()
+    user.build("-j", "1")
+    assert _compilers_at_once(user.area("toyslow") / "build/.ninja_log") == 1
+
+
+def _compilers_at_once(log: Path) -> int:
+    """Return how many edges Ninja had running at one moment; one that begins as another ends is not beside it."""
+    rows = [line.split("\t") for line in log.read_text().splitlines() if not line.startswith("#")]
+    edges = {(int(row[0]), int(row[1]), row[4]) for row in rows}  # which may have several outputs
+    changes = sorted(change for begin, end, _ in edges for change in ((begin, 1), (end, -1)))
+    return max(accumulate(change for _, change in changes))
 
 
 def test_a_workspace_that_is_read_only(toy, namespace):

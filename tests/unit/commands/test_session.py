@@ -163,6 +163,22 @@ def test_another_machine_takes_the_sandbox(opened):
     assert opened(environment="host").areas[Machine.HOST].made.specs == {}
 
 
+@pytest.mark.parametrize("sign", [*" \t,;'\"`$\\()&|<>"])
+def test_without_a_sandbox_programs_have_to_read_the_path(opened, tmp_path, sign):
+    place = tmp_path / f"a{sign}user" / "workspace"
+    with pytest.raises(UsageError) as caught:
+        opened(environment="host", workspace=place)
+    assert f"would take {place} apart" in caught.value.message
+    assert caught.value.message.endswith(f"it has {'a space' if sign.isspace() else sign} in it")
+    assert "another directory with --workspace, or leave --environment host out" in caught.value.hint
+    assert opened(workspace=place).sandboxed
+
+
+@pytest.mark.parametrize("name", ["plain-1.0_2+3~4", "a:b", "#a", "ü", "a@b=c%"])
+def test_other_paths_can_be_read(opened, tmp_path, name):
+    assert not opened(environment="host", workspace=tmp_path / name / "workspace").sandboxed
+
+
 def test_a_distribution_without_cross_compilers_builds_for_its_own_machine_only(settings):
     catalog = make_catalog()
     distribution = dataclasses.replace(catalog.distribution("debian-13"), cross=None)
