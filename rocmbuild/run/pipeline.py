@@ -6,6 +6,7 @@ import enum
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from rocmbuild.errors import UsageError
@@ -110,8 +111,13 @@ class Pipeline:
         What is built is waited for along the way: between it and the job everything is built.
         """
         yield from job.after
-        plan = self.site.plan
-        yield from (need for need in job.needs if plan.at(need).action is not Action.BUILD)
+        if self._unbuilt:
+            yield from (need for need in job.needs if need in self._unbuilt)
+
+    @cached_property
+    def _unbuilt(self) -> frozenset[Node]:
+        """Return the components that are not built: in a large plan each is asked for by hundreds of others."""
+        return frozenset(job.node for job in self.site.plan.jobs if job.action is not Action.BUILD)
 
     def _store_tasks(self, working: set[Node]) -> Iterable[Task]:
         """Yield a task for each component that the store may not have yet; its needs are stored before it."""
