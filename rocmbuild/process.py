@@ -36,6 +36,9 @@ LINGER = 5.0
 
 _POLL = 0.02
 
+_RARELY = 0.25
+"""Seconds between two looks where nobody waits for the answer: fifty a second for each program add up."""
+
 _NETWORK = ("HOME", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 _SECRET = re.compile(r"//[^/@\s]+@")
 """User and password in an address, which must not get into a log."""
@@ -271,10 +274,10 @@ def _kill(process: asyncio.subprocess.Process, sessions: set[int]) -> bool:
     return bool(left)
 
 
-async def _ended(process: asyncio.subprocess.Process) -> None:
+async def _ended(process: asyncio.subprocess.Process, poll: float = _POLL) -> None:
     """Wait for the program itself; its ``wait`` also waits until nobody holds its output open (before Python 3.13)."""
     while process.returncode is None:  # noqa: ASYNC110 - there is no event for it
-        await asyncio.sleep(_POLL)
+        await asyncio.sleep(poll)
 
 
 async def _all_read(process: asyncio.subprocess.Process, reading: asyncio.Future[list[None]]) -> None:
@@ -292,7 +295,7 @@ async def _all_read(process: asyncio.subprocess.Process, reading: asyncio.Future
 
 
 async def _end_leftovers(process: asyncio.subprocess.Process) -> None:
-    await _ended(process)
+    await _ended(process, _RARELY)
     await asyncio.sleep(LINGER)
     procfs.send_group(process.pid, signal.SIGKILL)
     await asyncio.sleep(2 * _POLL)  # for the end of the output to arrive
