@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from rocmbuild.process import Runner, network_environment
 from rocmbuild.run.store import Entry, Store
+from rocmbuild.tools import conan
 from rocmbuild.workspace import tree_digest
 from tests.integration.conftest import CODE, PROGRAM
 
@@ -23,6 +24,15 @@ ROCM = "opt/rocm-9.9.9"
 def key(letter: str) -> str:
     """Return a key of one letter of 0-9a-f."""
     return letter * 64
+
+
+def flip(path: Path) -> None:
+    """Change a bit in the middle of a file, without a trace in its times."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    status = path.stat()
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # as a failing disk would
 
 
 @dataclass
@@ -36,6 +46,10 @@ class Shop:
     @property
     def path(self) -> Path:
         return self.directory / "store"
+
+    @property
+    def database(self) -> Path:
+        return conan.database(self.path / "conan")
 
     @property
     def store(self) -> Store:
